@@ -1,0 +1,66 @@
+# The only entry for people and machines. `make` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO       ?= go
+TOOL     := $(GO) tool -modfile=tools/go.mod
+FUZZTIME ?= 5m
+BENCH    ?= .
+COUNT    ?= 1
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT   ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+LDFLAGS  := -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## a live conference in the browser, without Redis, credentials or a network
+	$(GO) run ./cmd/gateway demo
+
+.PHONY: build
+build: ## bin/gateway
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/gateway ./cmd/gateway
+
+.PHONY: deps
+deps: ## what the tests need beside Go: redis-server and chromium, by apt-get where missing
+	@.ci/deps redis-server chromium
+
+.PHONY: test
+test: deps ## vet and all tests
+	$(GO) vet ./...
+	$(GO) test -count=$(COUNT) ./...
+
+.PHONY: race
+race: deps ## all tests under the race detector
+	@.ci/deps gcc
+	CGO_ENABLED=1 $(GO) test -race -count=$(COUNT) ./...
+
+.PHONY: lint
+lint: ## golangci-lint, by the rules of .golangci.yml
+	$(TOOL) golangci-lint run ./...
+
+.PHONY: fmt
+fmt: ## rewrite the sources as the linter wants them
+	$(TOOL) golangci-lint fmt ./...
+
+.PHONY: vuln
+vuln: ## known vulnerabilities in what the code calls
+	@.ci/vuln
+
+.PHONY: bench
+bench: ## all benchmarks; BENCH=regexp picks some
+	$(GO) test -run='^$$' -bench='$(BENCH)' -benchmem ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz test, each for FUZZTIME (default 5m)
+	@FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+.PHONY: ci
+ci: ## all that a change must pass
+	$(MAKE) test
+	$(MAKE) lint
+	$(MAKE) vuln
+	$(MAKE) race
