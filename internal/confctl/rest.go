@@ -204,7 +204,7 @@ func (a *API) do(ctx context.Context, r request) (answer, Rate, error) {
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	resp, err := c.Do(req)
 	if err != nil {
-		return answer{}, Rate{}, fmt.Errorf("confctl: %s: %w", r.api, withoutURL(err))
+		return answer{}, Rate{}, fmt.Errorf("confctl: %s: %w", r.api, WithoutURL(err))
 	}
 	defer func() { _ = resp.Body.Close() }()
 	rate := ParseRate(resp.Header)
@@ -219,8 +219,8 @@ func (a *API) do(ctx context.Context, r request) (answer, Rate, error) {
 	return ans, rate, err
 }
 
-// withoutURL takes the URL out of a transport error: a dial's URL holds a token.
-func withoutURL(err error) error {
+// WithoutURL takes the URL out of a transport error: a dial's URL holds a token.
+func WithoutURL(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		return e.Err
 	}
@@ -256,6 +256,18 @@ func parse(r request, resp *http.Response, body []byte) (answer, error) {
 		e.Class = Classify(code, resp.StatusCode, !r.password.Empty())
 	}
 	return answer{}, e
+}
+
+// Refusal reads an answer that should have been another: a dial's, which wasn't upgraded. It reads the body, not closes it.
+func Refusal(api string, resp *http.Response) error {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, answerLimit))
+	if err != nil {
+		body = nil
+	}
+	if _, err := parse(request{api: api}, resp, body); err != nil {
+		return err
+	}
+	return &Error{API: api, HTTPStatus: resp.StatusCode, Code: "unreadable"}
 }
 
 // refusal is the code of an answer that says no, under any of the names that it goes by; empty where it says yes.
