@@ -1,0 +1,224 @@
+package conference
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"confgate/internal/rawjson"
+)
+
+// value is a JSON value of the document: an object, or the text of anything else (scalars, arrays), which is replaced as
+// a whole and never written to.
+type value struct {
+	obj *object
+	raw []byte
+}
+
+// member is one member of an object.
+type member struct {
+	key string
+	val value
+	gen uint32 // the last full frame that named it; see reducer.sweep
+}
+
+// object keeps its members sorted by key, which makes its text canonical.
+type object struct{ members []member }
+
+// find is the index of key, or where it belongs.
+func (o *object) find(key string) (int, bool) {
+	return slices.BinarySearchFunc(o.members, key, func(m member, k string) int { return strings.Compare(m.key, k) })
+}
+
+// at is the value of key; the zero value where there is none.
+func (o *object) at(key string) value {
+	if i, ok := o.find(key); ok {
+		return o.members[i].val
+	}
+	return value{}
+}
+
+func (o *object) set(key string, v value) {
+	i, ok := o.find(key)
+	if ok {
+		o.members[i].val = v
+		return
+	}
+	o.members = slices.Insert(o.members, i, member{key: key, val: v})
+}
+
+func (o *object) remove(key string) bool {
+	i, ok := o.find(key)
+	if ok {
+		o.members = slices.Delete(o.members, i, i+1)
+	}
+	return ok
+}
+
+// forgetFrames makes no member look as if the first full frame to come had named it already.
+func (o *object) forgetFrames() {
+	for i := range o.members {
+		o.members[i].gen = 0
+	}
+}
+
+func (v value) exists() bool { return v.obj != nil || v.raw != nil }
+
+// text is the content of a string or number; empty where there is none.
+func (v value) text() string {
+	t, _ := rawjson.Text(v.raw)
+	return string(t)
+}
+
+func (v value) append(dst []byte) []byte {
+	if v.obj == nil {
+		return append(dst, v.raw...)
+	}
+	dst = append(dst, '{')
+	for i := range v.obj.members {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		m := &v.obj.members[i]
+		dst = rawjson.AppendString(dst, m.key)
+		dst = append(dst, ':')
+		dst = m.val.append(dst)
+	}
+	return append(dst, '}')
+}
+
+func (v value) clone() value {
+	if v.obj == nil {
+		return v // texts are immutable
+	}
+	o := &object{members: slices.Clone(v.obj.members)}
+	for i := range o.members {
+		o.members[i].val = o.members[i].val.clone()
+	}
+	return value{obj: o}
+}
+
+// parse makes a value of checked JSON; null members are left out.
+func parse(v []byte) value {
+	if !rawjson.IsObject(v) {
+		return value{raw: rawjson.AppendCompact(nil, v)}
+	}
+	o := &object{}
+	c := rawjson.Walk(v)
+	for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
+		if rawjson.Null(val) {
+			o.remove(string(key))
+			continue
+		}
+		o.set(string(key), parse(val))
+	}
+	return value{obj: o}
+}
+
+// mergePatch is RFC 7396: the value that the checked patch makes of v. It may change v's object in place.
+func mergePatch(v value, patch []byte) value {
+	if !rawjson.IsObject(patch) {
+		return parse(patch)
+	}
+	if v.obj == nil {
+		return parse(patch)
+	}
+	c := rawjson.Walk(patch)
+	for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
+		if rawjson.Null(val) {
+			v.obj.remove(string(key))
+			continue
+		}
+		i, found := v.obj.find(string(key))
+		if !found {
+			v.obj.members = slices.Insert(v.obj.members, i, member{key: string(key), val: parse(val)})
+			continue
+		}
+		v.obj.members[i].val = mergePatch(v.obj.members[i].val, val)
+	}
+	return v
+}
+
+// appendDiff appends the members of the merge patch that turns from into to, each led by a comma where something stands
+// before it in its object. Nothing is appended where they are equal.
+func appendDiff(dst []byte, from, to *object) []byte {
+	start := len(dst)
+	i, j := 0, 0
+	for i < len(from.members) || j < len(to.members) {
+		order := 0
+		switch {
+		case i == len(from.members):
+			order = 1
+		case j == len(to.members):
+			order = -1
+		default:
+			order = strings.Compare(from.members[i].key, to.members[j].key)
+		}
+		switch {
+		case order < 0:
+			dst = appendKey(dst, start, from.members[i].key)
+			dst = append(dst, "null"...)
+			i++
+		case order > 0:
+			dst = appendKey(dst, start, to.members[j].key)
+			dst = to.members[j].val.append(dst)
+			j++
+		default:
+			dst = appendChange(dst, start, to.members[j].key, from.members[i].val, to.members[j].val)
+			i++
+			j++
+		}
+	}
+	return dst
+}
+
+// appendChange appends the member key of a patch that turns from into to, if they differ.
+func appendChange(dst []byte, start int, key string, from, to value) []byte {
+	switch {
+	case from.obj != nil && to.obj != nil:
+		undo := len(dst)
+		dst = append(appendKey(dst, start, key), '{')
+		inner := len(dst)
+		if dst = appendDiff(dst, from.obj, to.obj); len(dst) == inner {
+			return dst[:undo]
+		}
+		return append(dst, '}')
+	case from.obj != nil:
+		return to.append(appendKey(dst, start, key))
+	case to.obj != nil:
+		return to.append(appendKey(dst, start, key)) // an object replaces what isn't one (RFC 7396)
+	case bytes.Equal(from.raw, to.raw):
+		return dst
+	default:
+		return to.append(appendKey(dst, start, key))
+	}
+}
+
+// appendKey begins a member of an object whose first member began at start.
+func appendKey(dst []byte, start int, key string) []byte {
+	if len(dst) > start {
+		dst = append(dst, ',')
+	}
+	dst = rawjson.AppendString(dst, key)
+	return append(dst, ':')
+}
+
+func (o *object) insert(i int, key string, v value) {
+	o.members = slices.Insert(o.members, i, member{key: key, val: v})
+}
+
+func (o *object) removeAt(i int) { o.members = slices.Delete(o.members, i, i+1) }
+
+// findRaw is find for a key that isn't a string yet; the conversions below allocate nothing.
+func (o *object) findRaw(key []byte) (int, bool) {
+	return slices.BinarySearchFunc(o.members, key, func(m member, k []byte) int {
+		switch {
+		case m.key < string(k):
+			return -1
+		case m.key > string(k):
+			return 1
+		default:
+			return 0
+		}
+	})
+}
