@@ -1,0 +1,217 @@
+package session
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"go.uber.org/zap"
+
+	"confgate/internal/confctl"
+	"confgate/internal/conference"
+	"confgate/internal/subscribe"
+	"confgate/internal/telemetry"
+)
+
+// phase is what the actor is at.
+type phase uint8
+
+const (
+	opening    phase = iota // the log is being claimed and loaded
+	resting                 // no link; the next try is due at wakeAt
+	connecting              // a child gets a socket open
+	linked                  // a socket is open
+	blocked                 // the password was refused; only SetPassword goes on
+	over                    // the conference has ended; its state is cleared at wakeAt
+)
+
+// mailSize is how many answers may wait for the actor: enough that a reader seldom stops, few enough that a burst of frames
+// stays in the socket.
+const mailSize = 256
+
+// message is what a child goroutine answers with; the actor takes it in.
+type message interface {
+	handle(ctx context.Context, a *actor, now time.Time)
+}
+
+// actor is a session at work. All fields belong to the goroutine of run, but for those that say otherwise.
+type actor struct {
+	// Immutable.
+	cfg      Config
+	provider provider
+	log      *zap.Logger
+	m        *telemetry.Metrics
+	mail     chan message // children send, run receives; never closed
+	children sync.WaitGroup
+
+	state   *conference.State
+	tracker *subscribe.Tracker
+	pub     publisher
+
+	phase   phase
+	wakeAt  time.Time
+	backoff *backoff.ExponentialBackOff
+	link    *link // the open socket; nil but in phase linked
+	cleared bool  // the state of an ended conference was removed, and nothing has started since
+	early   int   // links in a row that the provider closed before it answered the Subscribe
+
+	filling bool      // a realTimeInfo call is under way
+	fillAt  time.Time // when the next may be
+
+	ctl         control
+	refreshAt   time.Time // when to renew ctl; zero: not
+	refreshing  bool
+	password    confctl.Secret
+	refusedAt   time.Time // when password was refused; zero: it wasn't
+	lockedUntil time.Time
+
+	moved   conference.LinkState // what the gauge of links counts this session as
+	garbage quiet                // bounds the lines about frames that can't be used
+	failure error                // why run must end
+}
+
+func newActor(cfg Config, p provider) *actor {
+	return &actor{
+		cfg: cfg, provider: p, log: cfg.Logger, m: cfg.Metrics,
+		mail:    make(chan message, mailSize),
+		tracker: subscribe.New(subscribe.Config{Numbering: cfg.Numbering, Refresh: cfg.Refresh}),
+		pub: publisher{
+			queue: queue{maxBytes: cfg.QueueBytes, maxChanges: cfg.QueueChanges},
+			again: newBackoff(),
+		},
+		backoff:  newBackoff(),
+		password: cfg.Password,
+	}
+}
+
+// run is the actor's loop: what came in, what is due, what the log is to be told, and again.
+func (a *actor) run(ctx context.Context, passwords <-chan confctl.Secret) error {
+	defer func() { a.m.LinkMoved(string(a.moved), "") }()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		now := time.Now()
+		next := a.due(ctx, now)
+		a.flush(ctx, now)
+		if a.failure != nil {
+			return a.failure
+		}
+		timer.Reset(earlier(next, a.pub.due()).Sub(now))
+		select {
+		case <-ctx.Done():
+			return nil
+		case m := <-a.mail:
+			a.receive(ctx, m)
+		case pw := <-passwords:
+			a.setPassword(ctx, pw, time.Now())
+		case <-timer.C:
+		}
+	}
+}
+
+// receive takes in a message and what else is there already, so that a burst of frames becomes one append.
+func (a *actor) receive(ctx context.Context, m message) {
+	now := time.Now()
+	for range mailSize {
+		m.handle(ctx, a, now)
+		select {
+		case m = <-a.mail:
+		default:
+			return
+		}
+	}
+}
+
+// idle is how long the actor sleeps where nothing is due.
+const idle = time.Hour
+
+// due does what is due and says when to ask again.
+func (a *actor) due(ctx context.Context, now time.Time) time.Time {
+	next := now.Add(idle)
+	switch a.phase {
+	case opening, connecting, blocked:
+	case resting:
+		if !now.Before(a.wakeAt) {
+			a.connect(ctx)
+		} else {
+			next = a.wakeAt
+		}
+	case over:
+		if !now.Before(a.wakeAt) {
+			a.clear(now)
+		}
+		next = a.wakeAt
+	case linked:
+		next = a.tend(now, next)
+	}
+	if a.phase != over {
+		next = earlier(next, a.fill(ctx, now))
+	}
+	if a.phase == linked && !a.refreshAt.IsZero() && !a.refreshing {
+		if !now.Before(a.refreshAt) {
+			a.refresh(ctx)
+		} else {
+			next = earlier(next, a.refreshAt)
+		}
+	}
+	return next
+}
+
+// spawn runs fn in a child goroutine, which answers with the message that fn makes. After ctx nobody listens.
+func (a *actor) spawn(ctx context.Context, fn func(context.Context) message) {
+	a.children.Go(func() {
+		m := fn(ctx)
+		select {
+		case a.mail <- m:
+		case <-ctx.Done():
+			discard(m)
+		}
+	})
+}
+
+// discard lets go of what a message holds.
+func discard(m message) {
+	if c, ok := m.(connected); ok && c.wire != nil {
+		c.wire.CloseNow()
+	}
+}
+
+// drain discards what nobody read; all children have ended.
+func (a *actor) drain() {
+	for {
+		select {
+		case m := <-a.mail:
+			discard(m)
+		default:
+			return
+		}
+	}
+}
+
+// stop ends the session after this turn.
+func (a *actor) stop(err error) {
+	if a.failure == nil {
+		a.failure = err
+		a.log.Error("session stopped", zap.Error(err))
+	}
+}
+
+// quiet bounds the lines about one recurring thing: the first at once, then one a minute with a count.
+type quiet struct {
+	last       time.Time
+	suppressed int
+}
+
+// quietSpan is the time between two such lines.
+const quietSpan = time.Minute
+
+// ready says whether a line is due, and how many went without one since the last.
+func (q *quiet) ready(now time.Time) (suppressed int, ok bool) {
+	if !q.last.IsZero() && now.Sub(q.last) < quietSpan {
+		q.suppressed++
+		return 0, false
+	}
+	suppressed, q.suppressed, q.last = q.suppressed, 0, now
+	return suppressed, true
+}

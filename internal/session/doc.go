@@ -1,0 +1,18 @@
+// Package session is one conference's link to the provider and what becomes of it: the life of the link, the reduction of
+// its frames, and the appending of what they change to the log.
+//
+// Owner of state: each conference has one actor, the goroutine that runs Session.Run. It alone holds the conference.State,
+// the continuity tracker, the heartbeat monitor and the queue of changes. REST calls, the dial, the socket's reader and
+// writer, and every call of the log run in goroutines of their own, which share nothing with it: they get copies and answer
+// through one mailbox, each with a message that knows how the actor takes it in.
+//
+// Guarantees: a password that was refused is not sent again on its own. A control token is renewed without touching the link.
+// After any loss of the link the state stays; the fresh full frames bring the difference, and only that is appended. One
+// append is under way at a time, and is repeated unchanged until the log answers. What the log couldn't take is made up by the
+// difference between its state and the actor's. A fenced session stops and closes its link.
+//
+// Non-goals: which conferences to hold and on which worker (ownership), what clients see (edge), commands to the provider.
+//
+// TestWrongPassword, TestControlTokenStaysFresh, TestReconnectWithoutGhosts, TestEnded, TestLogAwayAndBack and TestFenced
+// hold these.
+package session

@@ -1,0 +1,231 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"confgate/internal/confctl"
+	"confgate/internal/heartbeat"
+	"confgate/internal/subscribe"
+)
+
+// outSize is how many requests may wait for the writer: more than a healthy link ever has.
+const outSize = 8
+
+// link is one open socket and what belongs to it. Its fields are the actor's; reader and writer only use what is immutable.
+type link struct {
+	// Immutable.
+	wire   wire
+	out    chan []byte // the actor sends, the writer receives; never closed
+	cancel context.CancelFunc
+	opened time.Time
+
+	types    []string // as last subscribed to
+	answered bool     // a Subscribe was answered with yes
+	beats    *heartbeat.Monitor
+	live     bool      // it was live
+	liveAt   time.Time // since when
+	endAt    time.Time // when to close it, after the conference was destroyed; zero: not
+}
+
+// endGrace is how long the provider may take to close the link of a conference that it has declared destroyed.
+const endGrace = 10 * time.Second
+
+// openLink takes a socket over: it subscribes, and starts the reader and the writer. They end with the link, not with ctx,
+// since a cancelled read would cut the connection before it could say goodbye.
+func (a *actor) openLink(ctx context.Context, w wire, now time.Time) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l := &link{
+		wire: w, out: make(chan []byte, outSize), cancel: cancel, opened: now,
+		types: a.cfg.Types, beats: heartbeat.New(a.cfg.Heartbeat),
+	}
+	a.link, a.phase = l, linked
+	a.spawn(ctx, func(ctx context.Context) message { return linkLost{l, a.read(ctx, l)} })
+	a.spawn(ctx, func(ctx context.Context) message { return linkLost{l, l.write(ctx, a.cfg.Heartbeat/2)} })
+	l.beats.Start(now)
+	a.subscribe(now)
+}
+
+// closeLink says goodbye and ends reader and writer. Whatever they still send is recognised as a closed link's.
+func (a *actor) closeLink() {
+	if l := a.link; l != nil {
+		a.link = nil
+		a.children.Go(func() {
+			l.wire.Close()
+			l.cancel()
+		})
+	}
+}
+
+// cutLink drops a socket that can't be expected to answer.
+func (a *actor) cutLink() {
+	if l := a.link; l != nil {
+		a.link = nil
+		l.wire.CloseNow()
+		l.cancel()
+	}
+}
+
+// read hands every frame to the actor, decoded, until the socket fails.
+func (a *actor) read(ctx context.Context, l *link) error {
+	for {
+		data, err := l.wire.Read(ctx)
+		if err != nil {
+			return err
+		}
+		m := received{link: l, at: time.Now()}
+		m.frame, m.err = confctl.Decode(data)
+		select {
+		case a.mail <- m:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// write sends what the actor queues until the socket fails. A frame that doesn't leave within patience shows a dead peer.
+func (l *link) write(ctx context.Context, patience time.Duration) error {
+	for {
+		select {
+		case frame := <-l.out:
+			try, cancel := context.WithTimeout(ctx, patience)
+			err := l.wire.Write(try, frame)
+			cancel()
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// send queues a request; false where the writer is so far behind that the link is dead.
+func (l *link) send(frame []byte) bool {
+	select {
+	case l.out <- frame:
+		return true
+	default:
+		return false
+	}
+}
+
+// subscribe sends a Subscribe and tells the tracker that a link begins with it.
+func (a *actor) subscribe(now time.Time) {
+	if a.sendSubscribe(now) {
+		a.tracker.LinkUp(now, subscribe.Kinds(a.link.types))
+	}
+}
+
+func (a *actor) sendSubscribe(now time.Time) bool {
+	frame := confctl.AppendSubscribe(nil, a.link.beats.Sequence(now), a.link.types, a.ctl.Token.Token)
+	if !a.link.send(frame) {
+		a.lose(now, causeHeartbeat, nil)
+		return false
+	}
+	return true
+}
+
+// tend does what an open link needs now, and says when it needs something again.
+func (a *actor) tend(now, next time.Time) time.Time {
+	l := a.link
+	if !l.endAt.IsZero() {
+		if !now.Before(l.endAt) {
+			a.end(now)
+			return a.wakeAt
+		}
+		next = earlier(next, l.endAt)
+	}
+	next = earlier(next, a.beat(now))
+	if a.link == nil {
+		return a.wakeAt
+	}
+	next = earlier(next, a.follow(now))
+	if a.link == nil {
+		return a.wakeAt
+	}
+	a.judge(now)
+	return next
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.IsZero() || a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// received is a frame, or why it can't be used.
+type received struct {
+	link  *link
+	frame *confctl.Frame
+	err   error
+	at    time.Time
+}
+
+func (m received) handle(_ context.Context, a *actor, now time.Time) {
+	l := a.link
+	if m.link != l {
+		return
+	}
+	if m.err != nil {
+		a.m.Unknown("frame")
+		a.complain(now, m.err)
+		return
+	}
+	f := m.frame
+	switch f.Class {
+	case confctl.Notify:
+		a.m.Frame(f.Kind.String(), f.Mode.String())
+		a.reduce(f, m.at)
+	case confctl.HeartBeatAnswer:
+		if rtt, ok := l.beats.Answered(f.Sequence, m.at); ok {
+			a.m.HeartbeatRTT(rtt)
+		}
+	case confctl.SubscribeAnswer:
+		a.subscribed(f, now)
+	case confctl.ControlAnswer:
+		// This gateway sends no ConfControl, so nothing waits for the answer.
+		a.m.Unknown("answer")
+	}
+}
+
+// complain writes about a frame that can't be used, seldom.
+func (a *actor) complain(now time.Time, err error) {
+	if suppressed, ok := a.garbage.ready(now); ok {
+		a.log.Warn("frame from the provider can't be used", zap.Error(err), zap.Int("suppressed", suppressed))
+	}
+}
+
+// reduce takes a notify frame into the state and queues what it changes.
+func (a *actor) reduce(f *confctl.Frame, read time.Time) {
+	if f.Kind == confctl.KindOther {
+		a.m.Unknown("action")
+	}
+	v := a.tracker.Observe(f, read)
+	if v.Gap {
+		a.m.Gap()
+	}
+	if !v.Apply {
+		return
+	}
+	changes, err := a.state.Apply(f)
+	a.tracker.Applied(f, len(changes) > 0, read)
+	if err != nil {
+		a.m.Unknown("frame")
+		a.complain(read, err)
+		// What an increment said and couldn't be used, a full frame may say usably. What a full frame said so, the next
+		// would only repeat.
+		if f.Mode == confctl.Increment {
+			a.tracker.Failed(f, read)
+		}
+	}
+	a.publish(changes, read)
+	// An older link's word about an end is in the state too; only what this link said counts.
+	if f.Kind == confctl.ConfDynamicInfo && a.state.Ended() && a.link.endAt.IsZero() {
+		a.link.endAt = read.Add(endGrace)
+		a.ended(read)
+	}
+}

@@ -1,0 +1,34 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"confgate/internal/conference"
+)
+
+// Log is what a session needs of the replicated log. Every call may block until ctx is done.
+type Log interface {
+	// Claim raises the fence: appends under any older claim are refused from now on. An empty Epoch in the position means
+	// that continuity was lost (or never was): the claimer must Begin.
+	Claim(ctx context.Context, conf string) (conference.Claim, conference.Position, error)
+	// Load reads the state at the log's head, from the last checkpoint and what follows it. The zero Position and an empty
+	// document where there is none. After a lost epoch it gives what is left of the old one, as far as it goes.
+	Load(ctx context.Context, conf string) (conference.Checkpoint, error)
+	// Begin starts a new epoch with cp's document and memory as its first state.
+	Begin(ctx context.Context, conf string, claim conference.Claim, cp conference.Checkpoint) (conference.Position, error)
+	// Append adds changes, in order, where the log is at position after. It answers with the position reached. ErrFenced,
+	// ErrPosition and ErrEpoch are final; after any other error it isn't known whether the append happened, and the same
+	// call with the same arguments finds out: claim and after already done is answered as done.
+	Append(ctx context.Context, conf string, claim conference.Claim, after conference.Position, changes []conference.Change) (conference.Position, error)
+	// Checkpoint stores the state at cp.Position, so that the log before it can be trimmed.
+	Checkpoint(ctx context.Context, conf string, claim conference.Claim, cp conference.Checkpoint) error
+}
+
+// Limiter is the fleet's limit on REST calls and dials, per API.
+type Limiter interface {
+	// Wait blocks until one more call of the API is allowed.
+	Wait(ctx context.Context, api string) error
+	// Learn lowers the rate to what the provider said in its headers.
+	Learn(api string, limit int, per time.Duration)
+}

@@ -1,0 +1,58 @@
+package session
+
+import (
+	"context"
+	"errors"
+
+	"confgate/internal/confctl"
+)
+
+// ErrStopped says that the session doesn't run any more.
+var ErrStopped = errors.New("session: stopped")
+
+// Session holds one conference.
+type Session struct {
+	cfg       Config
+	provider  provider
+	passwords chan confctl.Secret
+	stopped   chan struct{}
+}
+
+// New makes a session; Run starts it. A configuration that can't work is an error that says all that is wrong with it.
+func New(cfg Config) (*Session, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return &Session{
+		cfg: cfg, provider: newRemote(cfg),
+		passwords: make(chan confctl.Secret), stopped: make(chan struct{}),
+	}, nil
+}
+
+// Run holds the conference until ctx is done (then it returns nil) or the log refuses this owner (an error that wraps
+// conference.ErrFenced). When it returns, the link is closed and every goroutine has ended. It may be called once.
+func (s *Session) Run(ctx context.Context) error {
+	defer close(s.stopped)
+	a := newActor(s.cfg, s.provider)
+	ctx, cancel := context.WithCancel(ctx)
+	err := a.run(ctx, s.passwords)
+	a.closeLink()
+	cancel()
+	a.children.Wait()
+	a.drain()
+	return err
+}
+
+// SetPassword gives the session a chair password, as somebody named it. One that the provider has refused is tried again only
+// after Config.SamePassword. It waits until Run takes it; ErrStopped when Run has returned.
+func (s *Session) SetPassword(ctx context.Context, password confctl.Secret) error {
+	select {
+	case s.passwords <- password:
+		return nil
+	case <-s.stopped:
+		return ErrStopped
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,484 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"confgate/internal/confctl"
+	"confgate/internal/conference"
+	"confgate/internal/heartbeat"
+	"confgate/internal/subscribe"
+	"confgate/internal/telemetry"
+)
+
+// maxEarly is how many links in a row the provider may close before it answers the Subscribe until the control token is
+// taken to be the cause: the reference says that it closes where authentication fails, and not how.
+const maxEarly = 2
+
+// fillInterval is between two realTimeInfo calls while no full frames come.
+const fillInterval = 10 * time.Second
+
+// start begins with the link, once the state is there.
+func (a *actor) start(ctx context.Context, now time.Time) {
+	state, reason := a.state.Link()
+	switch state {
+	case conference.LinkWaiting, conference.LinkEnded, conference.LinkUnavailable:
+		// What the last owner found out stands until the provider says something else.
+		a.moveLink(state, reason, now)
+		a.cleared = state == conference.LinkWaiting
+	default:
+		a.moveLink(conference.LinkConnecting, conference.ReasonNone, now)
+	}
+	if a.password.Empty() || !a.refusedAt.IsZero() {
+		a.block(now, "")
+		return
+	}
+	a.connect(ctx)
+}
+
+// connect lets a child get a socket open.
+func (a *actor) connect(ctx context.Context) {
+	a.phase = connecting
+	acc := a.access(time.Now())
+	a.spawn(ctx, func(ctx context.Context) message {
+		w, ctl, err := acc.connect(ctx, a.provider)
+		return connected{w, ctl, err}
+	})
+}
+
+// access is what a child may use. The gate keeps the password from being sent again while the provider would count it.
+func (a *actor) access(now time.Time) access {
+	acc := access{conf: a.cfg.Conference, token: a.ctl, password: a.password}
+	switch {
+	case !a.refusedAt.IsZero() || a.password.Empty():
+		acc.gate = &confctl.Error{API: "token", Code: "withheld", Class: confctl.ClassCredentials}
+	case now.Before(a.lockedUntil):
+		acc.gate = &confctl.Error{API: "token", Code: "withheld", Class: confctl.ClassLocked, RetryAfter: a.lockedUntil.Sub(now)}
+	}
+	return acc
+}
+
+// connected is what a connect came to.
+type connected struct {
+	wire wire
+	ctl  control // the newest control token; empty where it must not be used again
+	err  error
+}
+
+func (m connected) handle(ctx context.Context, a *actor, now time.Time) {
+	a.setControl(m.ctl)
+	if m.err != nil {
+		a.refused(m.err, now)
+		return
+	}
+	a.cleared = false
+	a.moveLink(conference.LinkConnecting, conference.ReasonNone, now)
+	a.openLink(ctx, m.wire, now)
+}
+
+func (a *actor) setControl(ctl control) {
+	a.ctl, a.refreshAt = ctl, time.Time{}
+	if !ctl.Token.Token.Empty() {
+		a.refreshAt = ctl.refreshAt()
+	}
+}
+
+// refused decides what an error on the way to a link means.
+func (a *actor) refused(err error, now time.Time) {
+	switch classOf(err) {
+	case confctl.ClassEnd:
+		if a.cleared {
+			// It was said before, and a conference of this id may come again.
+			a.poll(now)
+			return
+		}
+		a.end(now)
+	case confctl.ClassWait:
+		a.poll(now)
+	case confctl.ClassCredentials:
+		a.credentialsRefused(now)
+		a.block(now, label(err))
+	case confctl.ClassLocked:
+		a.locked(err, now)
+		a.moveLink(conference.LinkUnavailable, conference.ReasonLocked, now, telemetry.Code(label(err)),
+			telemetry.Delay(a.lockedUntil.Sub(now)))
+		a.rest(a.lockedUntil)
+	default:
+		delay := a.backoff.NextBackOff()
+		if e, ok := errors.AsType[*confctl.Error](err); ok {
+			delay = max(delay, e.RetryAfter)
+		}
+		a.moveLink(conference.LinkConnecting, reasonOf(err), now, telemetry.Delay(delay), zap.Error(err))
+		a.rest(now.Add(delay))
+	}
+}
+
+// reasonOf is what clients are told about an error that is retried.
+func reasonOf(err error) conference.LinkReason {
+	e, ok := errors.AsType[*confctl.Error](err)
+	switch {
+	case ok && e.Class == confctl.ClassLimit:
+		return conference.ReasonLimit
+	case ok, errors.Is(err, ErrEndpoint):
+		return conference.ReasonProvider
+	default:
+		return conference.ReasonNetwork
+	}
+}
+
+// label is the provider's code for logs; empty where the error isn't the provider's.
+func label(err error) string {
+	if e, ok := errors.AsType[*confctl.Error](err); ok {
+		return e.Label()
+	}
+	return ""
+}
+
+// credentialsRefused remembers that the password must not be sent again, in the log too.
+func (a *actor) credentialsRefused(now time.Time) {
+	if a.refusedAt.IsZero() {
+		a.refusedAt = now
+		a.pub.checkpointAt = now
+	}
+}
+
+// locked remembers until when the password must not be sent.
+func (a *actor) locked(err error, now time.Time) {
+	if now.Before(a.lockedUntil) {
+		return
+	}
+	wait := a.cfg.Locked
+	if e, ok := errors.AsType[*confctl.Error](err); ok {
+		wait = max(wait, e.RetryAfter)
+	}
+	a.lockedUntil = now.Add(wait)
+}
+
+// block waits for another password.
+func (a *actor) block(now time.Time, code string) {
+	a.phase = blocked
+	a.moveLink(conference.LinkUnavailable, conference.ReasonCredentials, now, telemetry.Code(code))
+}
+
+// poll waits for the conference to start.
+func (a *actor) poll(now time.Time) {
+	a.backoff.Reset()
+	a.moveLink(conference.LinkWaiting, conference.ReasonNotStarted, now)
+	// The jitter keeps conferences that were named together from asking together.
+	a.rest(now.Add(a.cfg.Poll + rand.N(a.cfg.Poll/5+1)))
+}
+
+func (a *actor) rest(until time.Time) { a.phase, a.wakeAt = resting, until }
+
+// cause is why a link was lost: the metric's label, and what clients are told.
+type cause struct {
+	label  string
+	reason conference.LinkReason
+}
+
+var (
+	causeNetwork   = cause{"network", conference.ReasonNetwork}
+	causeProvider  = cause{"provider", conference.ReasonProvider}
+	causeHeartbeat = cause{"heartbeat", conference.ReasonHeartbeat}
+	causeGap       = cause{"gap", conference.ReasonGap}
+)
+
+// causeOf tells a link that the provider closed from one that broke.
+func causeOf(err error) cause {
+	if errors.Is(err, errClosedByPeer) {
+		return causeProvider
+	}
+	return causeNetwork
+}
+
+// linkLost is what the reader or the writer of a link ended with.
+type linkLost struct {
+	link *link
+	err  error
+}
+
+func (m linkLost) handle(_ context.Context, a *actor, now time.Time) {
+	l := a.link
+	if m.link != l {
+		return
+	}
+	if !l.endAt.IsZero() {
+		a.end(now)
+		return
+	}
+	if l.answered {
+		a.early = 0
+	} else if a.early++; a.early >= maxEarly {
+		a.early = 0
+		a.setControl(control{})
+	}
+	a.lose(now, causeOf(m.err), m.err)
+}
+
+// lose gives the link up and tries again after a while, a short one where the link was good.
+func (a *actor) lose(now time.Time, c cause, err error) {
+	l := a.link
+	if c == causeGap {
+		a.closeLink()
+	} else {
+		a.cutLink()
+	}
+	a.tracker.LinkDown(now)
+	a.m.Reconnect(c.label)
+	if l.live && now.Sub(l.liveAt) >= a.cfg.Settled {
+		a.backoff.Reset()
+	}
+	delay := a.backoff.NextBackOff()
+	a.moveLink(conference.LinkConnecting, c.reason, now, telemetry.Delay(delay), zap.Error(err))
+	a.rest(now.Add(delay))
+}
+
+// ended says so at once, while the link may bring some more.
+func (a *actor) ended(now time.Time) {
+	a.moveLink(conference.LinkEnded, conference.ReasonNone, now)
+}
+
+// end leaves the last state readable for a while.
+func (a *actor) end(now time.Time) {
+	if a.link != nil {
+		a.closeLink()
+		a.tracker.LinkDown(now)
+	}
+	a.setControl(control{})
+	a.backoff.Reset()
+	a.ended(now)
+	a.phase, a.wakeAt = over, now.Add(a.cfg.Retain)
+}
+
+// clear removes what an ended conference left, and waits for it to come again.
+func (a *actor) clear(now time.Time) {
+	a.cleared = true
+	a.poll(now)
+	a.publish(a.state.Clear(now.UnixMilli()), time.Time{})
+}
+
+// moveLink changes the topic "link", with a line for operators where there is something to know.
+func (a *actor) moveLink(state conference.LinkState, reason conference.LinkReason, now time.Time, fields ...zap.Field) {
+	was, _ := a.state.Link()
+	a.m.LinkMoved(string(a.moved), string(state))
+	a.moved = state
+	changes := a.state.SetLink(state, reason, now.UnixMilli())
+	if len(changes) == 0 {
+		return
+	}
+	a.publish(changes, time.Time{})
+	fields = append(fields, telemetry.State(string(state)), telemetry.Reason(string(reason)))
+	switch state {
+	case conference.LinkLive:
+		a.log.Info("link is live", fields...)
+	case conference.LinkStale:
+		a.log.Warn("link is stale", fields...)
+	case conference.LinkWaiting:
+		a.log.Info("conference hasn't started", fields...)
+	case conference.LinkEnded:
+		a.log.Info("conference has ended", fields...)
+	case conference.LinkUnavailable:
+		a.log.Error("conference is unavailable", fields...)
+	case conference.LinkConnecting:
+		switch {
+		case reason == conference.ReasonNone:
+		case was == conference.LinkLive || was == conference.LinkStale:
+			a.log.Warn("link was lost", fields...)
+		default:
+			a.log.Warn("link can't be opened", fields...)
+		}
+	}
+}
+
+// judge tells clients whether the state can be relied on.
+func (a *actor) judge(now time.Time) {
+	l := a.link
+	if !l.endAt.IsZero() || !a.tracker.Live(now) {
+		return
+	}
+	if !l.live {
+		l.live, l.liveAt = true, now
+	}
+	switch {
+	case l.beats.Stale():
+		a.moveLink(conference.LinkStale, conference.ReasonHeartbeat, now)
+	case a.tracker.Stale(now):
+		a.moveLink(conference.LinkStale, conference.ReasonGap, now)
+	default:
+		a.moveLink(conference.LinkLive, conference.ReasonNone, now)
+	}
+}
+
+// beat does what the heartbeat asks for, and says when to ask again.
+func (a *actor) beat(now time.Time) time.Time {
+	l := a.link
+	action, next := l.beats.Next(now)
+	switch action {
+	case heartbeat.Dead:
+		a.lose(now, causeHeartbeat, nil)
+	case heartbeat.Beat:
+		seq := l.beats.Sequence(now)
+		if !l.send(confctl.AppendHeartBeat(nil, seq)) {
+			a.lose(now, causeHeartbeat, nil)
+			break
+		}
+		l.beats.Sent(seq, now)
+		_, next = l.beats.Next(now)
+	case heartbeat.None:
+	}
+	return next
+}
+
+// follow does what continuity asks for, and says when to ask again.
+func (a *actor) follow(now time.Time) time.Time {
+	action, next := a.tracker.Next(now)
+	switch action {
+	case subscribe.Redial:
+		a.lose(now, causeGap, nil)
+	case subscribe.Resync:
+		if a.sendSubscribe(now) {
+			a.tracker.Sent(now)
+			a.m.Resync()
+			_, next = a.tracker.Next(now)
+		}
+	case subscribe.None:
+	}
+	return next
+}
+
+// subscribed takes in the answer to a Subscribe. A list of the operator's own that is refused gives way to the documented
+// types, once a link.
+func (a *actor) subscribed(f *confctl.Frame, now time.Time) {
+	l := a.link
+	err := confctl.SubscribeError(f.ReturnCode)
+	if err == nil {
+		l.answered = true
+		return
+	}
+	own := slices.Clone(l.types)
+	slices.Sort(own)
+	all := subscribe.Documented()
+	slices.Sort(all)
+	if err.Class == confctl.ClassRetry && !slices.Equal(own, all) {
+		a.log.Warn("provider refused the list of notify types, asking for the documented ones", telemetry.Code(err.Label()))
+		l.types = subscribe.Documented()
+		a.subscribe(now)
+		return
+	}
+	a.closeLink()
+	a.tracker.LinkDown(now)
+	a.m.Reconnect(causeProvider.label)
+	if err.Class == confctl.ClassToken {
+		a.setControl(control{})
+	}
+	a.refused(err, now)
+}
+
+// refresh lets a child prolong the control token.
+func (a *actor) refresh(ctx context.Context) {
+	a.refreshing = true
+	acc := a.access(time.Now())
+	a.spawn(ctx, func(ctx context.Context) message {
+		ctl, refused, err := acc.renew(ctx, a.provider)
+		return renewed{acc.token, ctl, refused, err}
+	})
+}
+
+// renewed is what a refresh came to.
+type renewed struct {
+	was     control
+	ctl     control
+	refused bool // the refresh was; ctl or err is what the password came to
+	err     error
+}
+
+func (m renewed) handle(_ context.Context, a *actor, now time.Time) {
+	a.refreshing = false
+	switch {
+	case m.refused:
+		a.m.TokenRefresh("refused")
+	case m.err != nil:
+		a.m.TokenRefresh("error")
+	default:
+		a.m.TokenRefresh("ok")
+	}
+	if !a.ctl.received.Equal(m.was.received) {
+		return // a connect has fetched another meanwhile
+	}
+	if m.err == nil {
+		a.setControl(m.ctl)
+		return
+	}
+	// The link stays as it is, whatever this was. What the password came to matters when the next link is due.
+	switch classOf(m.err) {
+	case confctl.ClassCredentials:
+		if a.refusedAt.IsZero() {
+			a.log.Error("credentials refused, the link stays until it is lost", telemetry.Code(label(m.err)))
+		}
+		a.credentialsRefused(now)
+		a.refreshAt = time.Time{}
+	case confctl.ClassLocked:
+		a.locked(m.err, now)
+		a.refreshAt = a.lockedUntil
+	default:
+		a.refreshAt = now.Add(max(a.ctl.Life/30, minRefreshRetry))
+	}
+}
+
+// minRefreshRetry is between tries to renew a control token at least; a thirtieth of its life is the rule, so that about ten
+// fit into the third of it that is left.
+const minRefreshRetry = 200 * time.Millisecond
+
+// setPassword takes in a password that somebody named.
+func (a *actor) setPassword(ctx context.Context, password confctl.Secret, now time.Time) {
+	if password.Empty() {
+		return
+	}
+	if password.Equal(a.password) && (a.refusedAt.IsZero() || now.Sub(a.refusedAt) < a.cfg.SamePassword) {
+		return
+	}
+	a.password, a.refusedAt = password, time.Time{}
+	switch {
+	case a.phase == blocked:
+		a.moveLink(conference.LinkConnecting, conference.ReasonNone, now)
+		a.connect(ctx)
+	case a.link != nil && a.refreshAt.IsZero():
+		a.refreshAt = now
+	}
+}
+
+// fill asks for the roster by REST while the link brings no full frames, and says when to ask again.
+func (a *actor) fill(ctx context.Context, now time.Time) time.Time {
+	if a.filling || !a.ctl.usable(now) || !a.tracker.Filling(now) {
+		return time.Time{}
+	}
+	if now.Before(a.fillAt) {
+		return a.fillAt
+	}
+	a.filling, a.fillAt = true, now.Add(fillInterval)
+	conf, token := a.ctl.running(a.cfg.Conference), a.ctl.Token.Token
+	a.spawn(ctx, func(ctx context.Context) message {
+		info, err := a.provider.realTimeInfo(ctx, conf, token)
+		return filled{info, err}
+	})
+	return time.Time{}
+}
+
+// filled is the roster by REST.
+type filled struct {
+	info *confctl.RealTimeInfo
+	err  error
+}
+
+func (m filled) handle(_ context.Context, a *actor, now time.Time) {
+	a.filling = false
+	// A full frame that came meanwhile is newer and says more.
+	if m.err == nil && a.tracker.Filling(now) && a.phase != over {
+		a.publish(a.state.Fill(m.info, now.UnixMilli()), time.Time{})
+	}
+}
