@@ -1,0 +1,316 @@
+package edge
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+	"golang.org/x/time/rate"
+)
+
+const (
+	// maxQueue is how many items may wait for the writer before the reader waits too. What subscribes in flight add is
+	// bounded by maxPending.
+	maxQueue = 256
+	// maxPending is how many subscribes and unsubscribes of a connection may be waiting for the Source.
+	maxPending = 256
+	// keepBuffer is the largest read buffer that a connection keeps between messages, in bytes.
+	keepBuffer = 4 << 10
+)
+
+// conn is one client's connection.
+type conn struct {
+	// immutable
+	s       *Server
+	session string        // names the connection to its client and in logs
+	nc      net.Conn      // the socket, set by accept
+	space   chan struct{} // told when the writer has taken the queue or stopped
+	cleaned chan struct{} // closed when the writer has ended for good
+
+	// owned by the reader
+	ident     Identity
+	rate      *rate.Limiter
+	tolerated *rate.Limiter // messages beyond the rate
+	buf       []byte
+	asks      sync.WaitGroup // goroutines in which subscribes wait
+
+	// owned by the writer
+	out     *frameWriter // set by accept
+	granted Identity     // ident as of the last item done
+	subs    []*live
+	turn    int  // whose turn it is in subs
+	mute    bool // a close frame was sent or the socket is broken: nothing more is written
+	scratch []byte
+
+	// for anybody
+	state    atomic.Uint32 // of the writer
+	cause    atomic.Uint32 // closeCause
+	ended    atomic.Bool   // the reader has ended
+	beat     atomic.Bool   // a heartbeat is due
+	lastSent atomic.Int64  // Unix nanoseconds
+	expires  atomic.Int64  // Unix nanoseconds at which the token ends the connection; 0: never
+
+	mu      sync.Mutex // a leaf, held for a few instructions; guards what follows
+	queue   []item
+	slots   map[string]*slot // by conference
+	pending int              // operations in all slots
+	pong    []byte           // a control frame's payload; the newest is enough (RFC 6455, section 5.5.3)
+	echo    []byte           // the close frame's payload that the client sent
+	closed  bool             // the writer takes no more items
+}
+
+func newConn(s *Server, ident Identity) *conn {
+	now := time.Now()
+	c := &conn{
+		s:         s,
+		session:   rand.Text(),
+		space:     make(chan struct{}, 1),
+		cleaned:   make(chan struct{}),
+		ident:     ident,
+		granted:   ident,
+		rate:      rate.NewLimiter(rate.Inf, 0),
+		tolerated: rate.NewLimiter(1, patience),
+		slots:     make(map[string]*slot),
+	}
+	if n := s.cfg.MessageRate; n > 0 {
+		c.rate = rate.NewLimiter(rate.Limit(n), 2*n)
+	}
+	c.lastSent.Store(now.UnixNano())
+	c.expireAt(ident.deadline(now))
+	return c
+}
+
+func (c *conn) expireAt(t time.Time) {
+	if t.IsZero() {
+		c.expires.Store(0)
+		return
+	}
+	c.expires.Store(t.UnixNano())
+}
+
+// serve runs the connection until it has ended and none of its goroutines is left.
+func (c *conn) serve(ws *websocket.Conn) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	if c.closeCause() == causeNone {
+		c.reply(typeWelcome, c.appendWelcome(nil, "", c.ident))
+	} else {
+		c.kick()
+	}
+	err := c.read(ctx, ws)
+	cancel(errors.New("edge: connection has ended"))
+	c.end(ws, err)
+	c.asks.Wait()
+}
+
+// end has the writer say the last word, if there is one and the client still listens, and closes the socket.
+func (c *conn) end(ws *websocket.Conn, err error) {
+	broken := false
+	switch {
+	case websocket.CloseStatus(err) != -1:
+		c.setCause(causeClient)
+	case gone(err):
+		c.setCause(causeLost)
+		c.abort()
+	default:
+		broken = true
+		c.setCause(causeFraming)
+	}
+	c.ended.Store(true)
+	c.kick()
+	late := time.AfterFunc(closeWait, c.abort)
+	<-c.cleaned
+	late.Stop()
+	if broken {
+		c.linger()
+	}
+	c.abort()
+	_ = ws.CloseNow() // frees what the library holds; the socket is closed
+}
+
+// gone says whether reading ended since the socket did, not by what was read.
+func gone(err error) bool {
+	_, network := errors.AsType[net.Error](err)
+	return network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) ||
+		errors.Is(err, net.ErrClosed)
+}
+
+// linger lets a close frame reach a client of whom not everything was read: closing at once would reset the connection
+// and might take the frame with it.
+func (c *conn) linger() {
+	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		_ = c.nc.SetReadDeadline(time.Now().Add(closeWait))
+		_, _ = io.Copy(io.Discard, c.nc)
+	}
+}
+
+// abort cuts the connection without a word. Any goroutine may call it.
+func (c *conn) abort() { _ = c.nc.Close() }
+
+// setCause says why the connection ends, unless that was said before.
+func (c *conn) setCause(cause closeCause) { c.cause.CompareAndSwap(uint32(causeNone), uint32(cause)) }
+
+func (c *conn) closeCause() closeCause { return closeCause(c.cause.Load()) }
+
+// shut ends the connection with a close frame. Any goroutine may call it.
+func (c *conn) shut(cause closeCause) {
+	c.setCause(cause)
+	c.kick()
+}
+
+// tick is called by the server's ticker. quiet is after how long without a message a heartbeat is due.
+func (c *conn) tick(now time.Time, quiet time.Duration) {
+	if c.closeCause() != causeNone {
+		return
+	}
+	if at := c.expires.Load(); at != 0 && now.UnixNano() >= at {
+		c.shut(causeExpired)
+		return
+	}
+	if now.UnixNano()-c.lastSent.Load() >= int64(quiet) {
+		c.beat.Store(true)
+		c.kick()
+	}
+}
+
+// control takes a control frame that the library wants to send, in the reader's goroutine: an answer to a ping or to a
+// close frame, or a close frame over broken framing.
+func (c *conn) control(frame []byte) {
+	if len(frame) < 2 {
+		return
+	}
+	payload := append([]byte{}, frame[2:]...) // a control frame's header is two bytes
+	c.mu.Lock()
+	switch frame[0] & 0xF {
+	case opPong:
+		c.pong = payload
+	case opClose:
+		c.echo = payload
+	}
+	c.mu.Unlock()
+	c.kick()
+}
+
+// read takes messages until the connection is over, and returns why it is.
+func (c *conn) read(ctx context.Context, ws *websocket.Conn) error {
+	for {
+		typ, r, err := ws.Reader(context.Background()) // ended by the socket: the library would close it without a word
+		if err != nil {
+			return err
+		}
+		if c.closeCause() == causeNone && typ == websocket.MessageBinary {
+			c.shut(causeBinary)
+		}
+		data, err := c.readMessage(r)
+		if err != nil {
+			return err
+		}
+		if len(data) > maxMessage {
+			c.shut(causeTooLarge)
+		}
+		c.waitForWriter()
+		if c.closeCause() != causeNone { // only the client's close frame is waited for
+			if _, err := io.Copy(io.Discard, r); err != nil {
+				return err
+			}
+			continue
+		}
+		c.handle(ctx, data)
+	}
+}
+
+// readMessage reads a message into the connection's buffer, and no more than a byte beyond the limit.
+func (c *conn) readMessage(r io.Reader) ([]byte, error) {
+	if cap(c.buf) > keepBuffer || c.buf == nil {
+		c.buf = make([]byte, 0, 512)
+	}
+	buf := c.buf[:0]
+	for len(buf) <= maxMessage {
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		n, err := r.Read(buf[len(buf):min(cap(buf), maxMessage+1)])
+		buf = buf[:len(buf)+n]
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	c.buf = buf
+	return buf, nil
+}
+
+// waitForWriter holds the reader up while the client doesn't take the answers that it has asked for.
+func (c *conn) waitForWriter() {
+	for {
+		c.mu.Lock()
+		n := len(c.queue)
+		c.mu.Unlock()
+		if n < maxQueue || c.closeCause() != causeNone {
+			return
+		}
+		<-c.space
+	}
+}
+
+// handle does what a message asks.
+func (c *conn) handle(ctx context.Context, data []byte) {
+	within := c.rate.Allow()
+	if !within && !c.tolerated.Allow() {
+		c.shut(causeFlood)
+		return
+	}
+	m, bad := decodeMessage(data)
+	switch {
+	case bad != nil && within:
+		c.refuse(*bad)
+	case bad != nil:
+		c.refuse(refusal{id: bad.id, code: errRateLimited, text: "too many messages"})
+	case !within:
+		c.refuse(refusal{id: m.id, code: errRateLimited, text: "too many messages"})
+	case m.typ == "ping":
+		c.reply(typePong, appendPong(nil, m.id))
+	case m.typ == "auth":
+		c.renew(ctx, m)
+	case m.typ == "subscribe":
+		c.subscribe(ctx, m)
+	case m.typ == "unsubscribe":
+		c.unsubscribe(ctx, m)
+	}
+}
+
+// renew replaces the connection's token. The writer, which knows what is live, has the last word.
+func (c *conn) renew(ctx context.Context, m message) {
+	ident, err := c.s.cfg.Auth.Authenticate(ctx, m.token)
+	switch {
+	case errors.Is(err, ErrTokenExpired):
+		c.refuse(refusal{m.id, errUnauthorized, "token has expired"})
+	case err != nil:
+		c.refuse(refusal{m.id, errUnauthorized, "token is not accepted"})
+	case ident.Subject != c.ident.Subject:
+		c.refuse(refusal{m.id, errForbidden, "token is of another subject"})
+	default:
+		c.ident = ident
+		c.expireAt(ident.deadline(time.Now()))
+		c.enqueue(item{kind: itemRenew, typ: typeWelcome, bytes: c.appendWelcome(nil, m.id, ident), ident: ident})
+	}
+}
+
+func (c *conn) appendWelcome(dst []byte, id string, ident Identity) []byte {
+	return appendWelcome(dst, welcome{
+		id: id, worker: c.s.cfg.WorkerID, session: c.session, now: time.Now(), heartbeat: c.s.cfg.Heartbeat,
+		scopes: ident.Scopes, expires: ident.Expires,
+	})
+}
+
+// reply queues a message that concerns no conference's order.
+func (c *conn) reply(typ string, msg []byte) { c.enqueue(item{kind: itemReply, typ: typ, bytes: msg}) }
+
+func (c *conn) refuse(r refusal) { c.reply(typeError, appendError(nil, r.id, r.code, r.text)) }

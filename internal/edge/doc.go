@@ -1,0 +1,37 @@
+// Package edge serves the gateway's clients: the WebSocket protocol confgate.v1, tokens, and what a client may see.
+//
+// Each connection has a reader, the goroutine of its HTTP request, and a writer that runs only while there is something
+// to send; heartbeats and the expiry of tokens of all connections ride on the one ticker of [Server.Run]. The reader owns
+// what the client has asked for and its token; the writer owns the socket's sending side and the live subscriptions, so
+// the order in which a conference's messages appear on the wire is the order in which the writer does its work: that is
+// what makes "nothing of the old subscription after subscribed" and "nothing after unsubscribed" true. What must travel
+// from the one to the other goes through one queue a connection. A subscribe that has to wait waits in a goroutine of its
+// own, in order with what else was asked about its conference, and holds up nothing else.
+//
+// coder/websocket does handshakes and reads; frames are written by this package, straight from the shared bytes that the
+// feed encoded once. The library's own control frames are caught and sent by the writer too, so that nothing can fall
+// between the bytes of a frame.
+//
+// Guarantees:
+//   - Waking a connection never blocks the feed and takes no lock (TestWakeDoesNotBlock).
+//   - A client that takes even a little is never cut off for slowness; one that takes nothing for Config.WriteStall is
+//     closed with 4408 (TestSlowReader*).
+//   - A client's backlog here is bounded: the queue of answers stops the reader, frames wait in the feed
+//     (TestReaderWaitsForWriter).
+//   - Tokens, and the query of a request, appear in no log line, metric or error (TestTokensStayOut).
+//
+// Choices that the protocol leaves open, each with its test:
+//   - A successful auth is answered by a further welcome that carries the request's id (TestAuth).
+//   - A renewed token that no longer allows a live subscription closes the connection with 4403: there is no reason word
+//     for taking a single subscription away (TestAuth).
+//   - A live connection ends when its token's exp has passed; one that was admitted within the leeway only, when the
+//     leeway is over (TestTokenExpires).
+//   - Messages beyond the rate are refused with rate_limited; more than 100 refusals, one a second forgiven, close the
+//     connection with 4429 (TestRateLimit).
+//   - Binary frames, frames over 64 KiB and broken framing close with 4409 (TestNotThisProtocol); text that isn't a
+//     message of the protocol is answered with bad_request (TestBadRequests).
+//   - Refused handshakes still pass through a close handshake; so many at once get HTTP 429 instead (TestFloodOfRefused).
+//
+// Non-goals: keeping state of a conference (the feed's), redacting (conference's), TLS (a proxy's, though a TLS connection
+// works), compression.
+package edge

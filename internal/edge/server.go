@@ -1,0 +1,328 @@
+package edge
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/time/rate"
+
+	"confgate/internal/telemetry"
+)
+
+// Defaults of Config.
+const (
+	// DefaultMaxConnections keeps a worker's idle clients within about half a gigabyte.
+	DefaultMaxConnections = 20000
+	// DefaultHeartbeat is below the 30 s after which many proxies cut a silent connection.
+	DefaultHeartbeat = 25 * time.Second
+	// DefaultWriteStall is how long a client may take nothing at all.
+	DefaultWriteStall = 30 * time.Second
+	// DefaultMaxSubscriptions is a client's share of conferences.
+	DefaultMaxSubscriptions = 256
+	// DefaultMessageRate is a client's share of messages a second; twice that may come at once.
+	DefaultMessageRate = 50
+)
+
+// Fixed limits.
+const (
+	// closeWait is how long a client may take to answer a close frame, and a stalled one to let its frame be finished.
+	closeWait = 5 * time.Second
+	// subscribeWait ends a subscribe that a Source, against its promise of 2 s, doesn't.
+	subscribeWait = 3 * time.Second
+	// maxTick is the coarsest step of the heartbeat and of the expiry of tokens.
+	maxTick = time.Second
+	// maxRefused is how many refused handshakes may linger in their close handshake.
+	maxRefused = 1024
+	// patience is how many messages beyond the rate are answered before the connection is closed; one a second is forgiven.
+	patience = 100
+)
+
+// Config is what a Server needs. Of the limits, zero means the default and a negative value none.
+type Config struct {
+	Source  Source
+	Auth    Authenticator
+	Metrics *telemetry.Metrics // nil: none
+	Log     *zap.Logger        // nil: none
+	// Page answers GET and HEAD of every path outside /v1/; nil: there is no page.
+	Page http.Handler
+	// AllowedOrigins are the browser origins admitted besides the same host; see CheckOrigin.
+	AllowedOrigins   []string
+	WorkerID         string
+	MaxConnections   int
+	MaxSubscriptions int           // a client
+	MessageRate      int           // messages a second a client
+	Heartbeat        time.Duration // zero or less: the default
+	WriteStall       time.Duration // zero or less: the default
+}
+
+// Server serves clients. Its Handler works as soon as it is made; heartbeats and expiry need Run.
+type Server struct {
+	cfg     Config
+	origins origins
+	warn    *rate.Limiter // of log lines that clients can cause
+
+	mu       sync.Mutex // a leaf; guards what follows
+	conns    map[*conn]struct{}
+	active   int // admitted, from before their upgrade on
+	refused  int // in their close handshake
+	draining bool
+	cutting  bool          // connections that are only now complete are cut
+	gone     chan struct{} // closed, and made anew, when a connection has gone
+}
+
+// New makes a Server and starts nothing.
+func New(cfg Config) *Server {
+	limit := func(v *int, def int) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	limit(&cfg.MaxConnections, DefaultMaxConnections)
+	limit(&cfg.MaxSubscriptions, DefaultMaxSubscriptions)
+	limit(&cfg.MessageRate, DefaultMessageRate)
+	if cfg.Heartbeat <= 0 {
+		cfg.Heartbeat = DefaultHeartbeat
+	}
+	if cfg.WriteStall <= 0 {
+		cfg.WriteStall = DefaultWriteStall
+	}
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
+	return &Server{
+		cfg:     cfg,
+		origins: newOrigins(cfg.AllowedOrigins),
+		warn:    rate.NewLimiter(rate.Every(10*time.Second), 3),
+		conns:   make(map[*conn]struct{}),
+		gone:    make(chan struct{}),
+	}
+}
+
+// Handler is what clients reach.
+func (s *Server) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		harden(w.Header())
+		switch {
+		case r.URL.Path == "/v1/ws":
+			if r.Method != http.MethodGet {
+				w.Header().Set("Allow", "GET")
+				problem(w, http.StatusMethodNotAllowed, "a WebSocket begins with GET")
+				return
+			}
+			s.serveWS(w, r)
+		case s.cfg.Page == nil || r.URL.Path == "/v1" || strings.HasPrefix(r.URL.Path, "/v1/"):
+			problem(w, http.StatusNotFound, "there is nothing at this path")
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+			w.Header().Set("Allow", "GET, HEAD")
+			problem(w, http.StatusMethodNotAllowed, "pages are only read")
+		default:
+			s.cfg.Page.ServeHTTP(w, r)
+		}
+	})
+}
+
+// serveWS serves one connection to its end. What a page couldn't see as an HTTP status is told by a close code.
+func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) {
+	if status, detail := checkUpgrade(r); status != 0 {
+		if status == http.StatusUpgradeRequired {
+			w.Header().Set("Upgrade", "websocket")
+			w.Header().Set("Connection", "Upgrade")
+			w.Header().Set("Sec-WebSocket-Version", "13")
+		}
+		problem(w, status, detail)
+		return
+	}
+	if !s.origins.allow(r) {
+		s.warnSparsely("client refused", telemetry.Reason("origin"))
+		problem(w, http.StatusForbidden, "pages of this origin are not admitted")
+		return
+	}
+	ident, cause := s.screen(r)
+	cause, ok := s.admit(cause)
+	if !ok {
+		w.Header().Set("Retry-After", "5")
+		problem(w, http.StatusTooManyRequests, "too many handshakes that had to be refused")
+		return
+	}
+	c := newConn(s, ident)
+	admitted := cause == causeNone
+	c.setCause(cause)
+	defer s.release(c, admitted)
+	ws, err := c.accept(w, r)
+	if err != nil { // answered by the library, or the client has gone
+		return
+	}
+	s.register(c)
+	if admitted {
+		s.cfg.Metrics.Connections(1)
+		defer s.cfg.Metrics.Connections(-1)
+	}
+	c.serve(ws)
+	s.cfg.Metrics.Closed(c.closeCause().metric())
+}
+
+// screen looks at what the client brings.
+func (s *Server) screen(r *http.Request) (Identity, closeCause) {
+	ours, token := offer(r.Header)
+	if !ours {
+		return Identity{}, causeSubprotocol
+	}
+	ident, err := s.cfg.Auth.Authenticate(r.Context(), token)
+	if err != nil {
+		return Identity{}, causeToken
+	}
+	return ident, causeNone
+}
+
+// admit finds a place for a connection: as a client, or, with the cause it returns, for its close handshake only. False:
+// not even that.
+func (s *Server) admit(cause closeCause) (closeCause, bool) {
+	s.mu.Lock()
+	full := s.cfg.MaxConnections >= 0 && s.active >= s.cfg.MaxConnections
+	switch {
+	case s.draining:
+		cause = causeLeaving
+	case cause == causeNone && full:
+		cause = causeFull
+	}
+	ok := true
+	switch {
+	case cause == causeNone:
+		s.active++
+	case s.refused >= maxRefused:
+		ok = false
+	default:
+		s.refused++
+	}
+	s.mu.Unlock()
+	if cause == causeFull {
+		s.warnSparsely("client refused", telemetry.Reason(cause.metric()))
+	}
+	return cause, ok
+}
+
+// register makes a connection known to Run and Drain.
+func (s *Server) register(c *conn) {
+	s.mu.Lock()
+	s.conns[c] = struct{}{}
+	draining, cutting := s.draining, s.cutting
+	s.mu.Unlock()
+	if draining { // began since admit
+		c.setCause(causeLeaving)
+	}
+	if cutting {
+		c.abort()
+	}
+}
+
+func (s *Server) release(c *conn, admitted bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if admitted {
+		s.active--
+	} else {
+		s.refused--
+	}
+	close(s.gone)
+	s.gone = make(chan struct{})
+}
+
+// connections lists those that are open.
+func (s *Server) connections(buf []*conn) []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		buf = append(buf, c)
+	}
+	return buf
+}
+
+// wait returns when no connection is left; with ctx's cause if that is done before.
+func (s *Server) wait(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		left, gone := s.active+s.refused, s.gone
+		s.mu.Unlock()
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-gone:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Run sends heartbeats and ends connections whose token has expired, until ctx is done. Then it cuts what connections are
+// left, without a close frame, admits no more, and returns nil when their goroutines have ended.
+func (s *Server) Run(ctx context.Context) error {
+	tick := min(maxTick, s.cfg.Heartbeat/5)
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	var buf []*conn
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case now := <-t.C:
+			buf = s.connections(buf[:0])
+			for _, c := range buf {
+				c.tick(now, s.cfg.Heartbeat-tick*3/2) // so that the next tick is in time for sure
+			}
+			clear(buf) // what has gone shall not be kept
+		}
+	}
+	s.cut()
+	return nil
+}
+
+// cut breaks all connections, those being upgraded too, and waits for their end.
+func (s *Server) cut() {
+	s.mu.Lock()
+	s.draining, s.cutting = true, true
+	s.mu.Unlock()
+	for _, c := range s.connections(nil) {
+		c.abort()
+	}
+	_ = s.wait(context.Background())
+}
+
+// Drain refuses new clients and closes those that are there with 1001, evenly over spread, so that they don't all come to
+// another worker at once. It returns when all have gone; those still there when ctx is done are cut, and its cause is the
+// error. Run must go on meanwhile.
+func (s *Server) Drain(ctx context.Context, spread time.Duration) error {
+	s.mu.Lock()
+	s.draining = true
+	s.mu.Unlock()
+	conns := s.connections(nil)
+	start := time.Now()
+	s.cfg.Log.Info("moving clients away", zap.Int("clients", len(conns)), telemetry.Delay(spread))
+	for i, c := range conns {
+		due := time.Until(start.Add(spread * time.Duration(i) / time.Duration(len(conns))))
+		if due > 0 {
+			select {
+			case <-ctx.Done():
+			case <-time.After(due):
+			}
+		}
+		c.shut(causeLeaving)
+	}
+	if err := s.wait(ctx); err != nil {
+		s.cfg.Log.Warn("clients cut, they were not gone in time", zap.Int("clients", len(s.connections(nil))))
+		s.cut()
+		return err
+	}
+	return nil
+}
+
+// warnSparsely logs what clients can cause, a few lines at the most.
+func (s *Server) warnSparsely(msg string, fields ...zap.Field) {
+	if s.warn.Allow() {
+		s.cfg.Log.Warn(msg, fields...)
+	}
+}

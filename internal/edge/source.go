@@ -1,0 +1,62 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"confgate/internal/conference"
+)
+
+// Source is where the edge gets conferences from: the feeds of this worker, joined to it by the composition root.
+type Source interface {
+	// Subscribe attaches a reader to a conference's feed. It may wait until the feed has a document, and where resume is
+	// ahead of the feed until that has caught up; after 2 s it gives up with ErrUnavailable. ErrNotFound: nobody here
+	// knows the conference.
+	Subscribe(ctx context.Context, req Request) (Subscription, error)
+}
+
+// Errors of a Source.
+var (
+	ErrNotFound    = errors.New("edge: conference not found")
+	ErrUnavailable = errors.New("edge: conference not available now")
+)
+
+// Request is what a client asks of a conference.
+type Request struct {
+	Conference string
+	Topics     conference.Topics // as granted, with link
+	Profile    conference.Profile
+	Resume     *conference.Position // nil: from a snapshot; the edge has checked the view
+	// Wake is called, at most once for each Next that had nothing, when there is something again. It doesn't block and may
+	// be called from any goroutine, also before Subscribe has returned.
+	Wake func()
+}
+
+// Subscription is one client's place in a feed. Its methods are called by one goroutine at a time.
+type Subscription interface {
+	// Recovered says whether the resume was granted: then no snapshot comes first.
+	Recovered() bool
+	// Next is the next frame to write, without waiting; false: nothing now, and Wake will be called. A reader that fell
+	// too far behind gets a snapshot as its next frame.
+	Next() (Frame, bool)
+	// Close detaches the reader. Wake may still be on its way.
+	Close()
+}
+
+// Frame is one WebSocket message as the feed encoded it, shared by all its readers, who must not change it.
+type Frame struct {
+	Bytes    []byte
+	Messages []MessageCount // what is inside, for the metrics
+	Snapshot string         // why a snapshot is inside: "subscribe", "resume", "lag", "epoch"; else empty
+	Received time.Time      // when the feed got the change from the log; zero for what no change caused
+	// Released marks a subscription's end instead of a message: nobody holds the conference any more. Bytes is empty, and
+	// Next isn't called again.
+	Released bool
+}
+
+// MessageCount is how many messages of one type a frame holds.
+type MessageCount struct {
+	Type string
+	N    int
+}

@@ -1,0 +1,394 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// In these tests time is a bubble's, and a client takes only what it reads.
+
+func TestHeartbeat(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := bubble(t, nil)
+		c := w.connect(ScopeRead)
+		c.send(`{"type":"subscribe","conference":"900","topics":[]}`)
+		c.next()
+		sub := <-w.src.subs
+		for range 5 {
+			last := time.Now()
+			msg := c.next()
+			if quiet := time.Since(last); quiet > 25*time.Second || quiet < 20*time.Second {
+				t.Errorf("heartbeat after %v of silence, want it within 25 s and not much earlier", quiet)
+			}
+			if want := fmt.Sprintf(`{"type":"heartbeat","time":%d}`, time.Now().UnixMilli()); msg != want {
+				t.Errorf("message = %s, want %s", msg, want)
+			}
+		}
+		// Where something else is sent often enough, there is none.
+		for range 10 {
+			<-time.After(20 * time.Second)
+			sub.put(text("delta", `{"seq":1}`))
+			c.want(`{"seq":1}`)
+		}
+	})
+}
+
+func TestTokenExpires(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		life  time.Duration   // of the first token, from now
+		renew []time.Duration // lives of the next ones, each sent 1 s before the one before expires
+		end   time.Duration   // when the connection is closed, from now
+	}{
+		{"at its time", time.Minute, nil, time.Minute},
+		{"renewed", time.Minute, []time.Duration{time.Hour}, time.Minute - time.Second + time.Hour},
+		{"renewed twice", time.Minute, []time.Duration{time.Minute, time.Minute}, 3*time.Minute - 2*time.Second},
+		{"renewed by a shorter one", time.Hour, []time.Duration{time.Minute}, time.Hour - time.Second + time.Minute},
+		{"admitted by the leeway", -10 * time.Second, nil, 20 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := bubble(t, nil)
+				start := time.Now()
+				mint := func(life time.Duration) string {
+					return token(t, Claims{Scopes: ScopeRead, Expires: time.Now().Add(life)})
+				}
+				c := w.dial(nil, subprotocol, bearerPrefix+mint(tt.life))
+				c.greet()
+				var closed atomic.Int64
+				go func() {
+					for {
+						if _, err := c.read(); err != nil {
+							if websocket.CloseStatus(err) == codeUnauthorized {
+								closed.Store(int64(time.Since(start)))
+							}
+							return
+						}
+					}
+				}()
+				at := tt.life
+				for _, life := range tt.renew {
+					<-time.After(time.Until(start.Add(at - time.Second)))
+					c.send(`{"type":"auth","token":"` + mint(life) + `"}`)
+					at += life - time.Second
+				}
+				<-time.After(time.Until(start.Add(tt.end + 2*time.Second)))
+				synctest.Wait()
+				if got := time.Duration(closed.Load()); got < tt.end || got > tt.end+time.Second {
+					t.Errorf("closed with 4401 after %v, want %v", got, tt.end)
+				}
+			})
+		})
+	}
+}
+
+func TestRateLimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := bubble(t, nil)
+		c := w.connect(ScopeRead)
+		answers := make(chan string, 1000)
+		closed := make(chan error, 1)
+		go func() {
+			for {
+				msg, err := c.read()
+				if err != nil {
+					closed <- err
+					return
+				}
+				if !strings.Contains(msg, "heartbeat") {
+					answers <- msg
+				}
+			}
+		}()
+		count := func(n int) (pongs, refused int) {
+			for i := range n {
+				c.send(fmt.Sprintf(`{"type":"ping","id":"%d"}`, i))
+			}
+			for range n {
+				switch msg := <-answers; {
+				case strings.Contains(msg, `"pong"`):
+					pongs++
+				case strings.Contains(msg, `"code":"rate_limited"`) && strings.Contains(msg, `"id":`):
+					refused++
+				}
+			}
+			return pongs, refused
+		}
+		expect := func(when string, n, wantPongs, wantRefused int) {
+			if pongs, refused := count(n); pongs != wantPongs || refused != wantRefused {
+				t.Errorf("%s: %d pongs, %d refused; want %d, %d", when, pongs, refused, wantPongs, wantRefused)
+			}
+		}
+		expect("burst", 110, 100, 10)
+		<-time.After(time.Second)
+		expect("a second later", 60, 50, 10)
+		for range 60 { // as much as is allowed, for a minute
+			<-time.After(time.Second)
+			expect("at the rate", 50, 50, 0)
+		}
+		<-time.After(time.Minute)
+		expect("just tolerable", 200, 100, 100)
+		c.send(`broken`) // whatever it is, it counts
+		if err := <-closed; websocket.CloseStatus(err) != codeTooMany {
+			t.Errorf("beyond that: %v, want close code 4429", err)
+		}
+	})
+}
+
+func TestSlowReaderThatTakesNothing(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		resumes time.Duration // when it reads again; 0: never
+		closed  bool          // with 4408
+	}{
+		{"never reads again", 0, false},
+		{"reads again in time", 29 * time.Second, false},
+		{"reads again too late", 33 * time.Second, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := bubble(t, nil)
+				c := w.connect(ScopeRead)
+				c.send(`{"type":"subscribe","conference":"900","topics":[]}`)
+				c.next()
+				sub := <-w.src.subs
+				big := text("snapshot", `"`+strings.Repeat("x", 1<<20)+`"`)
+				sub.put(big, text("delta", `{"seq":2}`))
+				if tt.resumes == 0 {
+					<-sub.done // it was let go
+					synctest.Wait()
+					if got := w.metric("downstream_closed_total", "reason", "too_slow"); got != 1 {
+						t.Errorf("closed{too_slow} = %v, want 1", got)
+					}
+					if n := w.logs.FilterMessage("client closed").Len(); n != 1 {
+						t.Errorf("log lines = %d, want 1", n)
+					}
+					return
+				}
+				<-time.After(tt.resumes)
+				c.want(string(big.Bytes)) // whole
+				if tt.closed {
+					c.wantClosed(4408)
+					return
+				}
+				c.want(`{"seq":2}`)
+				c.alive()
+			})
+		})
+	}
+}
+
+func TestSlowReaderThatTakesALittle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := bubble(t, nil)
+		c := w.connect(ScopeRead)
+		c.send(`{"type":"subscribe","conference":"900","topics":[]}`)
+		c.next()
+		sub := <-w.src.subs
+		// The client reads what its library reads at once, 4 KiB, every 25 s: the message takes it more than an hour.
+		msg := `"` + strings.Repeat("x", 1<<20) + `"`
+		sub.put(text("snapshot", msg), text("delta", `{"seq":2}`))
+		start := time.Now()
+		_, r, err := c.ws.Reader(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		for buf := make([]byte, 4096); got < len(msg); {
+			n, err := r.Read(buf)
+			if err != nil {
+				t.Fatalf("after %d bytes and %v: %v", got, time.Since(start), err)
+			}
+			got += n
+			<-time.After(25 * time.Second)
+		}
+		if took := time.Since(start); took < time.Hour {
+			t.Fatalf("the client took it all in %v, want it slower than an hour", took)
+		}
+		if n, err := r.Read(make([]byte, 1)); n != 0 || err == nil {
+			t.Fatalf("after the message: %d bytes, %v; want its end", n, err)
+		}
+		c.want(`{"seq":2}`)
+		c.alive()
+	})
+}
+
+// The feed wakes readers in its own loop: one whose client is stuck must cost it nothing.
+func TestWakeDoesNotBlock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := bubble(t, nil)
+		c := w.connect(ScopeRead)
+		c.send(`{"type":"subscribe","conference":"900","topics":[]}`)
+		c.next()
+		sub := <-w.src.subs
+		sub.put(text("delta", `{"seq":1}`)) // nobody reads it: the writer is stuck
+		synctest.Wait()
+		start := time.Now()
+		for range 1000 {
+			sub.wakeAnyway()
+		}
+		if took := time.Since(start); took != 0 {
+			t.Errorf("1000 wakes of a stuck reader took %v, want no time", took)
+		}
+		c.want(`{"seq":1}`)
+		c.alive()
+	})
+}
+
+// A client that asks without reading is held up, not buffered for.
+func TestReaderWaitsForWriter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := bubble(t, func(c *Config) { c.MessageRate = -1 })
+		c := w.connect(ScopeRead)
+		const all = 5 * maxQueue
+		var sent atomic.Int64
+		go func() {
+			for i := range all {
+				if err := c.ws.Write(context.Background(), websocket.MessageText, fmt.Appendf(nil, `{"type":"ping","id":"%d"}`, i)); err != nil {
+					return
+				}
+				sent.Add(1)
+			}
+		}()
+		synctest.Wait()
+		if n := sent.Load(); n < maxQueue || n > 2*maxQueue+300 { // what lies in buffers on the way comes on top
+			t.Errorf("the server took %d messages from a client that doesn't read, want about %d", n, maxQueue)
+		}
+		for i := range all {
+			c.want(fmt.Sprintf(`{"type":"pong","id":"%d"}`, i))
+		}
+	})
+}
+
+// A source that doesn't come back is given up on; what it gives later is closed.
+func TestSubscribeTakesTooLong(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := bubble(t, nil)
+		w.src.answer("900", func(ctx context.Context, _ Request) (*fakeSub, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		c := w.connect(ScopeRead)
+		start := time.Now()
+		c.send(`{"type":"subscribe","id":"1","conference":"900"}`)
+		c.wantError("1", errUnavailable)
+		if took := time.Since(start); took != subscribeWait {
+			t.Errorf("unavailable after %v, want %v", took, subscribeWait)
+		}
+		c.alive()
+	})
+}
+
+func TestPings(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := bubble(t, nil)
+		c := w.connect(ScopeRead)
+		c.send(`{"type":"subscribe","conference":"900","topics":[]}`)
+		c.next()
+		sub := <-w.src.subs
+		// The client pings, and reads nothing for 20 s: longer than a library waits to write a pong.
+		pinged := make(chan error, 1)
+		go func() { pinged <- c.ws.Ping(context.Background()) }()
+		sub.put(text("snapshot", `"`+strings.Repeat("x", 1<<16)+`"`))
+		<-time.After(20 * time.Second)
+		c.next()
+		sub.put(text("delta", `{"seq":2}`))
+		c.want(`{"seq":2}`)
+		if err := <-pinged; err != nil {
+			t.Errorf("Ping = %v, want nil", err)
+		}
+	})
+}
+
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := bubble(t, nil)
+		const clients = 4
+		closed := make(chan time.Time, clients)
+		for range clients {
+			c := w.connect(ScopeRead)
+			c.send(`{"type":"subscribe","conference":"900","topics":[]}`)
+			c.next()
+			go func() {
+				c.wantClosed(1001)
+				closed <- time.Now()
+			}()
+		}
+		start := time.Now()
+		drained := make(chan error, 1)
+		go func() { drained <- w.srv.Drain(context.Background(), 8*time.Second) }()
+		synctest.Wait()
+		late := w.dial(nil, subprotocol, bearerPrefix+token(t, Claims{}))
+		late.wantClosed(1001)
+		if err := <-drained; err != nil {
+			t.Errorf("Drain = %v, want nil", err)
+		}
+		for i := range clients {
+			if at := (<-closed).Sub(start); at != time.Duration(i)*2*time.Second {
+				t.Errorf("client %d closed after %v, want %v: evenly spread", i, at, time.Duration(i)*2*time.Second)
+			}
+		}
+		if got := w.metric("downstream_closed_total", "reason", "leaving"); got != clients+1 {
+			t.Errorf("closed{leaving} = %v, want %d", got, clients+1)
+		}
+	})
+}
+
+// Draining ends when its time is over, with clients that don't go cut off.
+func TestDrainTimeout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := bubble(t, nil)
+		for range 3 {
+			w.connect(ScopeRead) // none of them reads on
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		start := time.Now()
+		if err := w.srv.Drain(ctx, time.Hour); err == nil || time.Since(start) != 3*time.Second {
+			t.Errorf("Drain = %v after %v, want an error after 3s", err, time.Since(start))
+		}
+		if got := w.metric("downstream_connections"); got != 0 {
+			t.Errorf("connections = %v, want 0", got)
+		}
+	})
+}
+
+// A client that doesn't answer the close frame is not waited for much longer.
+func TestCloseIsNotAnswered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := bubble(t, nil)
+		c := w.connect(ScopeRead)
+		start := time.Now()
+		w.srv.connections(nil)[0].shut(causeLeaving)
+		<-time.After(closeWait / 2)
+		// Its messages are ignored now, and taken.
+		go func() { _ = c.ws.Write(context.Background(), websocket.MessageText, []byte(`{"type":"ping"}`)) }()
+		waitFor(t, w, func() bool { return w.metric("downstream_closed_total", "reason", "leaving") == 1 })
+		if took := time.Since(start); took < closeWait || took > 3*closeWait {
+			t.Errorf("connection ended after %v, want %v to %v", took, closeWait, 3*closeWait)
+		}
+	})
+}

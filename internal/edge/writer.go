@@ -1,0 +1,338 @@
+package edge
+
+import (
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"confgate/internal/conference"
+	"confgate/internal/telemetry"
+)
+
+// States of the writer.
+const (
+	writerIdle uint32 = iota
+	writerRunning
+	writerAgain // running, and something came since it looked
+	writerDone
+)
+
+// item is something for the writer to do, in order.
+type item struct {
+	kind  itemKind
+	typ   string // of bytes
+	bytes []byte // the message to send
+	conf  string
+	id    string
+	live  *live    // itemAttach
+	ident Identity // itemRenew
+}
+
+type itemKind uint8
+
+const (
+	itemReply  itemKind = iota
+	itemAttach          // a subscription begins, in place of the conference's last one
+	itemDetach          // a subscription ends
+	itemRenew           // the token was renewed
+)
+
+// live is a subscription that has begun.
+type live struct {
+	conf    string
+	ready   atomic.Bool  // Next may have something
+	sub     Subscription // of the writer
+	profile conference.Profile
+}
+
+// enqueue gives the writer an item; false: the connection has ended, and nothing will come of it.
+func (c *conn) enqueue(it item) bool {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return false
+	}
+	c.queue = append(c.queue, it)
+	c.mu.Unlock()
+	c.kick()
+	return true
+}
+
+// kick starts the writer if it isn't running. It takes no lock and never blocks: feeds call it for each of their readers.
+func (c *conn) kick() {
+	for {
+		switch c.state.Load() {
+		case writerIdle:
+			if c.state.CompareAndSwap(writerIdle, writerRunning) {
+				go c.write()
+				return
+			}
+		case writerRunning:
+			if c.state.CompareAndSwap(writerRunning, writerAgain) {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// write is the writer: it runs until nothing is left to send.
+func (c *conn) write() {
+	for {
+		c.state.CompareAndSwap(writerAgain, writerRunning)
+		if c.pump() {
+			c.state.Store(writerDone)
+			close(c.cleaned)
+			return
+		}
+		if c.state.CompareAndSwap(writerRunning, writerIdle) {
+			return
+		}
+	}
+}
+
+// pump sends what there is: control frames, then items, then one frame of each subscription, and so on. True: the
+// connection is over and everything has been let go.
+func (c *conn) pump() bool {
+	for {
+		if c.ended.Load() {
+			c.finish()
+			return true
+		}
+		worked := c.sendPong()
+		for _, it := range c.take() {
+			c.do(it)
+			worked = true
+		}
+		if cause := c.closeCause(); cause != causeNone && !c.mute {
+			c.sendClose(cause)
+		}
+		if c.mute {
+			return false
+		}
+		if c.sendFrames() {
+			worked = true
+		}
+		if c.beat.Swap(false) && !worked {
+			now := time.Now()
+			c.send(typeHeartbeat, appendHeartbeat(c.scratch[:0], now))
+			worked = true
+		}
+		if !worked {
+			return false
+		}
+	}
+}
+
+// take empties the queue.
+func (c *conn) take() []item {
+	c.mu.Lock()
+	items := c.queue
+	c.queue = nil
+	c.mu.Unlock()
+	if len(items) > 0 {
+		c.signalSpace()
+	}
+	return items
+}
+
+func (c *conn) signalSpace() {
+	select {
+	case c.space <- struct{}{}:
+	default: // it has been told already
+	}
+}
+
+// do does one item.
+func (c *conn) do(it item) {
+	switch it.kind {
+	case itemReply:
+		c.send(it.typ, it.bytes)
+	case itemAttach:
+		c.attach(it)
+	case itemDetach:
+		i := slices.IndexFunc(c.subs, func(l *live) bool { return l.conf == it.conf })
+		if i < 0 {
+			c.answered(it.conf)
+			c.send(typeError, appendError(nil, it.id, errNotFound, textNotSubscribed))
+			return
+		}
+		c.detach(i)
+		c.setLive(it.conf, false)
+		c.answered(it.conf)
+		c.send(typeUnsubscribed, appendUnsubscribed(nil, it.id, it.conf, reasonAsked))
+	case itemRenew:
+		if slices.ContainsFunc(c.subs, func(l *live) bool { return !it.ident.allows(l.conf, l.profile) }) {
+			c.setCause(causeForbidden)
+			return
+		}
+		c.granted = it.ident
+		c.send(it.typ, it.bytes)
+	}
+}
+
+// attach makes a subscription live, in place of the one that the conference had.
+func (c *conn) attach(it item) {
+	if c.mute || !c.granted.allows(it.conf, it.live.profile) { // the token was renewed while the subscribe waited
+		it.live.sub.Close()
+		c.answered(it.conf)
+		c.send(typeError, appendError(nil, it.id, errForbidden, textForbidden))
+		return
+	}
+	if i := slices.IndexFunc(c.subs, func(l *live) bool { return l.conf == it.conf }); i >= 0 {
+		c.detach(i)
+	}
+	c.subs = append(c.subs, it.live)
+	c.s.cfg.Metrics.Subscriptions(1)
+	it.live.ready.Store(true)
+	c.setLive(it.conf, true)
+	c.answered(it.conf)
+	c.send(it.typ, it.bytes)
+}
+
+// detach ends the i-th subscription.
+func (c *conn) detach(i int) {
+	c.subs[i].sub.Close()
+	c.subs = slices.Delete(c.subs, i, i+1)
+	c.s.cfg.Metrics.Subscriptions(-1)
+}
+
+// sendFrames sends a frame of each subscription that has one; false: none had.
+func (c *conn) sendFrames() bool {
+	worked := false
+	for range len(c.subs) {
+		if c.mute {
+			break
+		}
+		if c.turn++; c.turn >= len(c.subs) {
+			c.turn = 0
+		}
+		l := c.subs[c.turn]
+		// Lowered before Next looks: a Wake that comes between raises it again.
+		if !l.ready.Swap(false) {
+			continue
+		}
+		f, ok := l.sub.Next()
+		if !ok {
+			continue
+		}
+		worked = true
+		if f.Released {
+			c.detach(c.turn)
+			c.setLive(l.conf, false)
+			c.send(typeUnsubscribed, appendUnsubscribed(nil, "", l.conf, reasonReleased))
+			break // the list has changed; the others get their turn in the next round
+		}
+		l.ready.Store(true)
+		c.sendFrame(f)
+	}
+	return worked
+}
+
+// sendFrame sends what a feed encoded.
+func (c *conn) sendFrame(f Frame) {
+	if !c.put(opText, f.Bytes) {
+		return
+	}
+	m := c.s.cfg.Metrics
+	if !f.Received.IsZero() {
+		m.Latency("deliver", time.Since(f.Received))
+	}
+	bytes := len(f.Bytes)
+	for _, mc := range f.Messages {
+		m.Sent(mc.Type, mc.N, bytes)
+		bytes = 0 // counted once a frame
+	}
+	if f.Snapshot != "" {
+		m.Snapshot(f.Snapshot)
+	}
+}
+
+// send sends one message of the connection's own.
+func (c *conn) send(typ string, msg []byte) {
+	if c.put(opText, msg) {
+		c.s.cfg.Metrics.Sent(typ, 1, len(msg))
+	}
+}
+
+// sendPong answers the newest ping.
+func (c *conn) sendPong() bool {
+	c.mu.Lock()
+	payload := c.pong
+	c.pong = nil
+	c.mu.Unlock()
+	return payload != nil && c.put(opPong, payload)
+}
+
+// sendClose says why the connection ends; then the reader waits a while for the client's answer.
+func (c *conn) sendClose(cause closeCause) {
+	payload := cause.payload()
+	if payload == nil {
+		return
+	}
+	c.out.hurry(closeWait)
+	if !c.put(opClose, payload) {
+		return
+	}
+	c.hush()
+	_ = c.nc.SetReadDeadline(time.Now().Add(closeWait))
+}
+
+// put writes a frame. False: nothing can be written any more.
+func (c *conn) put(op byte, payload []byte) bool {
+	if c.mute {
+		return false
+	}
+	now := time.Now()
+	if err := c.out.write(op, payload, now); err != nil {
+		if errors.Is(err, errStalled) {
+			c.setCause(causeSlow)
+		} else {
+			c.setCause(causeLost)
+		}
+		c.hush()
+		c.abort()
+		return false
+	}
+	c.lastSent.Store(now.UnixNano())
+	if c.out.slow && op != opClose { // it took the rest of the frame at last, and shall hear why this is the end
+		c.setCause(causeSlow)
+		c.sendClose(c.closeCause())
+	}
+	return true
+}
+
+// hush lets go of everything that is only there to be sent.
+func (c *conn) hush() {
+	c.mute = true
+	for i := len(c.subs) - 1; i >= 0; i-- {
+		c.detach(i)
+	}
+	c.signalSpace()
+}
+
+// finish ends the writer after the reader's end: the last word, then no more items.
+func (c *conn) finish() {
+	c.mu.Lock()
+	items := c.queue
+	c.queue, c.closed = nil, true
+	last := c.echo
+	c.mu.Unlock()
+	if own := c.closeCause().payload(); own != nil {
+		last = own
+	}
+	if last != nil {
+		c.put(opClose, last)
+	}
+	c.hush()
+	for _, it := range items {
+		if it.live != nil {
+			it.live.sub.Close()
+		}
+	}
+	if cause := c.closeCause(); cause == causeSlow {
+		c.s.warnSparsely("client closed", telemetry.Client(c.session), telemetry.Reason(cause.metric()))
+	}
+}
