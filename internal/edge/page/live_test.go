@@ -359,52 +359,55 @@ func TestClientModule(t *testing.T) {
 		t.Helper()
 		return b.eval(`import("/page/client.js").then((m) => (` + expression + `))`)
 	}
-	t.Run("mergePatch", func(t *testing.T) {
-		// The test cases of RFC 7396, appendix A.
-		for _, tt := range [][3]string{
-			{`{"a":"b"}`, `{"a":"c"}`, `{"a":"c"}`}, {`{"a":"b"}`, `{"b":"c"}`, `{"a":"b","b":"c"}`},
-			{`{"a":"b"}`, `{"a":null}`, `{}`}, {`{"a":"b","b":"c"}`, `{"a":null}`, `{"b":"c"}`},
-			{`{"a":["b"]}`, `{"a":"c"}`, `{"a":"c"}`}, {`{"a":"c"}`, `{"a":["b"]}`, `{"a":["b"]}`},
-			{`{"a":{"b":"c"}}`, `{"a":{"b":"d","c":null}}`, `{"a":{"b":"d"}}`}, {`{"a":[{"b":"c"}]}`, `{"a":[1]}`, `{"a":[1]}`},
-			{`["a","b"]`, `["c","d"]`, `["c","d"]`}, {`{"a":"b"}`, `["c"]`, `["c"]`}, {`{"a":"foo"}`, `null`, `null`},
-			{`{"a":"foo"}`, `"bar"`, `"bar"`}, {`{"e":null}`, `{"a":1}`, `{"e":null,"a":1}`}, {`[1,2]`, `{"a":"b","c":null}`, `{"a":"b"}`},
-			{`{}`, `{"a":{"bb":{"ccc":null}}}`, `{"a":{"bb":{}}}`},
-		} {
-			got := module(fmt.Sprintf(`JSON.stringify(m.mergePatch(%s, %s))`, tt[0], tt[1]))
-			if got != tt[2] {
-				t.Errorf("mergePatch(%s, %s) = %v, want %s", tt[0], tt[1], got, tt[2])
-			}
+	for _, tt := range mergePatches {
+		if got := module(fmt.Sprintf(`JSON.stringify(m.mergePatch(%s, %s))`, tt[0], tt[1])); got != tt[2] {
+			t.Errorf("mergePatch(%s, %s) = %v, want %s", tt[0], tt[1], got, tt[2])
 		}
-	})
-	t.Run("verdict", func(t *testing.T) {
-		for code, want := range map[int]string{
-			1000: "retry", 1001: "retry", 1006: "retry", 1011: "retry", 4408: "retry", 1013: "busy", 4429: "busy", 4401: "token", 4403: "stop", 4409: "stop",
-		} {
-			if got := module(fmt.Sprintf(`m.verdict(%d)`, code)); got != want {
-				t.Errorf("verdict(%d) = %v, want %s", code, got, want)
-			}
+	}
+	for code, want := range map[int]string{
+		1000: "retry", 1001: "retry", 1006: "retry", 1011: "retry", 4408: "retry",
+		1013: "busy", 4429: "busy", 4401: "token", 4403: "stop", 4409: "stop",
+	} {
+		if got := module(fmt.Sprintf(`m.verdict(%d)`, code)); got != want {
+			t.Errorf("verdict(%d) = %v, want %s", code, got, want)
 		}
-	})
-	t.Run("backoff", func(t *testing.T) {
-		for attempt, want := range map[int]float64{0: 50, 1: 100, 3: 400, 9: 5000, 1000: 5000} {
-			if got := module(fmt.Sprintf(`m.backoff({first: 100, most: 10000}, %d, () => 0.5)`, attempt)); got != want {
-				t.Errorf("backoff(%d) = %v, want %v", attempt, got, want)
-			}
+	}
+	for attempt, want := range map[int]float64{0: 50, 1: 100, 3: 400, 9: 5000, 1000: 5000} {
+		if got := module(fmt.Sprintf(`m.backoff({first: 100, most: 10000}, %d, () => 0.5)`, attempt)); got != want {
+			t.Errorf("backoff(%d) = %v, want %v", attempt, got, want)
 		}
-	})
-	t.Run("missed events of a snapshot", func(t *testing.T) {
-		got := module(`(() => {
-			const r = new m.Replica();
-			const seqs = (list) => list.map((e) => e.seq).join();
-			const first = seqs(r.snapshot({epoch: "e", seq: 10, state: {}, events: [{topic: "invites", seq: 9}]}));
-			const known = r.apply({type: "event", topic: "invites", seq: 10, prev: 9});
-			const event = r.apply({type: "event", topic: "invites", seq: 12, prev: 9});
-			const missed = seqs(r.snapshot({epoch: "e", seq: 20, state: {}, events: [{topic: "invites", seq: 12}, {topic: "invites", seq: 15}]}));
-			const epoch = seqs(r.snapshot({epoch: "f", seq: 3, state: {}, events: [{topic: "invites", seq: 2}]}));
-			return [first, known, event, missed, epoch].join(" ");
-		})()`)
-		if got != "9 ignored applied 15 2" {
-			t.Errorf("events of snapshots = %v, want 9 ignored applied 15 2", got)
-		}
-	})
+	}
+	// The events of a snapshot that are news: all at first, then those above the position, all of another epoch.
+	got := module(`(() => {
+		const r = new m.Replica();
+		const seqs = (list) => list.map((e) => e.seq).join();
+		const first = seqs(r.snapshot({epoch: "e", seq: 10, state: {}, events: [{topic: "invites", seq: 9}]}));
+		const known = r.apply({type: "event", topic: "invites", seq: 10, prev: 9});
+		const event = r.apply({type: "event", topic: "invites", seq: 12, prev: 9});
+		const missed = seqs(r.snapshot({epoch: "e", seq: 20, state: {}, events: [{topic: "invites", seq: 12}, {topic: "invites", seq: 15}]}));
+		const epoch = seqs(r.snapshot({epoch: "f", seq: 3, state: {}, events: [{topic: "invites", seq: 2}]}));
+		return [first, known, event, missed, epoch].join(" ");
+	})()`)
+	if got != "9 ignored applied 15 2" {
+		t.Errorf("events of snapshots = %v, want 9 ignored applied 15 2", got)
+	}
+}
+
+// mergePatches are the test cases of RFC 7396, appendix A: document, patch, result.
+var mergePatches = [][3]string{
+	{`{"a":"b"}`, `{"a":"c"}`, `{"a":"c"}`},
+	{`{"a":"b"}`, `{"b":"c"}`, `{"a":"b","b":"c"}`},
+	{`{"a":"b"}`, `{"a":null}`, `{}`},
+	{`{"a":"b","b":"c"}`, `{"a":null}`, `{"b":"c"}`},
+	{`{"a":["b"]}`, `{"a":"c"}`, `{"a":"c"}`},
+	{`{"a":"c"}`, `{"a":["b"]}`, `{"a":["b"]}`},
+	{`{"a":{"b":"c"}}`, `{"a":{"b":"d","c":null}}`, `{"a":{"b":"d"}}`},
+	{`{"a":[{"b":"c"}]}`, `{"a":[1]}`, `{"a":[1]}`},
+	{`["a","b"]`, `["c","d"]`, `["c","d"]`},
+	{`{"a":"b"}`, `["c"]`, `["c"]`},
+	{`{"a":"foo"}`, `null`, `null`},
+	{`{"a":"foo"}`, `"bar"`, `"bar"`},
+	{`{"e":null}`, `{"a":1}`, `{"e":null,"a":1}`},
+	{`[1,2]`, `{"a":"b","c":null}`, `{"a":"b"}`},
+	{`{}`, `{"a":{"bb":{"ccc":null}}}`, `{"a":{"bb":{}}}`},
 }

@@ -142,7 +142,7 @@ func TestAssetsObeyThePolicy(t *testing.T) {
 			t.Fatal(err)
 		}
 		for what, re := range forbidden {
-			for _, line := range strings.Split(string(content), "\n") {
+			for line := range strings.SplitSeq(string(content), "\n") {
 				if !strings.HasPrefix(strings.TrimSpace(line), "//") && re.MatchString(line) {
 					t.Errorf("%s: %s: %s", e.Name(), what, strings.TrimSpace(line))
 				}
