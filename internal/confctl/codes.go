@@ -78,7 +78,6 @@ var codeClasses = map[string]ErrorClass{
 	"111072005": ClassWait, // not started
 	"111072015": ClassWait,
 	"111071058": ClassWait, // not started, guests must wait
-	"111070005": ClassWait, // not found: booked later, or long gone; either way asking often doesn't help
 
 	"111072065": ClassCredentials, // conference id unknown or password wrong
 	"111081006": ClassCredentials, // authentication failed

@@ -22,8 +22,11 @@ type link struct {
 	cancel context.CancelFunc
 	opened time.Time
 
-	types    []string // as last subscribed to
-	answered bool     // a Subscribe was answered with yes
+	types    []string       // as last subscribed to
+	answered bool           // a Subscribe was answered with yes
+	token    confctl.Secret // that the last Subscribe was sent with
+	renewed  bool           // a Subscribe was refused for its token, and none was answered with yes since
+	again    bool           // subscribe as soon as the control token is renewed
 	beats    *heartbeat.Monitor
 	live     bool      // it was live
 	liveAt   time.Time // since when
@@ -119,8 +122,19 @@ func (a *actor) subscribe(now time.Time) {
 	}
 }
 
+// resubscribe sends again a Subscribe that was refused for its token.
+func (a *actor) resubscribe(now time.Time) {
+	switch {
+	case !a.link.answered:
+		a.subscribe(now)
+	case a.sendSubscribe(now):
+		a.tracker.Sent(now)
+	}
+}
+
 func (a *actor) sendSubscribe(now time.Time) bool {
 	frame := confctl.AppendSubscribe(nil, a.link.beats.Sequence(now), a.link.types, a.ctl.Token.Token)
+	a.link.token = a.ctl.Token.Token
 	if !a.link.send(frame) {
 		a.lose(now, causeHeartbeat, nil)
 		return false
@@ -165,7 +179,7 @@ type received struct {
 	at    time.Time
 }
 
-func (m received) handle(_ context.Context, a *actor, now time.Time) {
+func (m received) handle(ctx context.Context, a *actor, now time.Time) {
 	l := a.link
 	if m.link != l {
 		return
@@ -185,7 +199,7 @@ func (m received) handle(_ context.Context, a *actor, now time.Time) {
 			a.m.HeartbeatRTT(rtt)
 		}
 	case confctl.SubscribeAnswer:
-		a.subscribed(f, now)
+		a.subscribed(ctx, f, now)
 	case confctl.ControlAnswer:
 		// This gateway sends no ConfControl, so nothing waits for the answer.
 		a.m.Unknown("answer")

@@ -461,14 +461,17 @@ func TestSubscribeListRefused(t *testing.T) {
 func TestSubscribeRefused(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
-		name string
-		code int64
-		want string
+		name       string
+		code       int64
+		want       string
+		subscribes int
+		refreshes  int
+		fresh      bool // the next try is with another token by password
 	}{
-		{"over", 111072006, "ended"},
-		{"not started", 111072005, "waiting/not_started"},
-		{"unknown", 7, "connecting/provider"},
-		{"token", 111081006, "connecting/provider"},
+		{"over", 111072006, "ended", 1, 0, false},
+		{"not started", 111072005, "waiting/not_started", 1, 0, false},
+		{"unknown", 7, "connecting/provider", 1, 0, false},
+		{"token, twice", 111081006, "connecting/provider", 2, 1, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -477,18 +480,42 @@ func TestSubscribeRefused(t *testing.T) {
 			p.refuse = func([]string) int64 { return tt.code }
 			run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
 				wantLink(t, r.log, tt.want)
-				if got := p.count("subscribe"); got != 1 {
-					t.Errorf("Subscribes = %d, want 1", got)
+				if p.count("subscribe") != tt.subscribes || p.count("refresh") != tt.refreshes {
+					t.Errorf("Subscribes and refreshes = %d, %d; want %d, %d",
+						p.count("subscribe"), p.count("refresh"), tt.subscribes, tt.refreshes)
 				}
 				pass(time.Second)
-				if fresh := p.count("token") > 1; tt.name != "unknown" && tt.name != "token" || fresh != (tt.name == "token") {
-					if tt.name == "unknown" || tt.name == "token" {
-						t.Errorf("another control token = %v, want %v", fresh, tt.name == "token")
-					}
+				if got := p.count("token") > 1; got != tt.fresh {
+					t.Errorf("another token by password = %v, want %v", got, tt.fresh)
 				}
 			})
 		})
 	}
+}
+
+func TestSubscribeRefusedForAnOldToken(t *testing.T) {
+	t.Parallel()
+	p := newFakeProvider()
+	p.fulls = full(roster("p1"))
+	refusals := 1
+	p.refuse = func([]string) int64 {
+		if refusals--; refusals >= 0 {
+			return 111081006
+		}
+		return 0
+	}
+	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+		wantLink(t, r.log, "live")
+		// The same once more, for a resync.
+		p.with(func() { refusals = 1 })
+		p.wire().in <- renamed(1, "p1", "A")
+		p.wire().in <- renamed(5, "p1", "B")
+		pass(5 * time.Second)
+		wantLink(t, r.log, "live")
+		if p.count("dial") != 1 || p.count("token") != 1 || p.count("refresh") != 2 || p.count("subscribe") != 4 {
+			t.Errorf("calls = %v; want one token, one dial, and for each refusal a refresh and another Subscribe", p.calls)
+		}
+	}, func(c *Config) { c.Numbering = "kind" })
 }
 
 func TestClosedBeforeTheAnswer(t *testing.T) {

@@ -352,12 +352,25 @@ func (a *actor) follow(now time.Time) time.Time {
 }
 
 // subscribed takes in the answer to a Subscribe. A list of the operator's own that is refused gives way to the documented
-// types, once a link.
-func (a *actor) subscribed(f *confctl.Frame, now time.Time) {
+// types, once a link. A token that is refused is renewed without touching the link, once in a row.
+func (a *actor) subscribed(ctx context.Context, f *confctl.Frame, now time.Time) {
 	l := a.link
 	err := confctl.SubscribeError(f.ReturnCode)
 	if err == nil {
-		l.answered = true
+		l.answered, l.renewed = true, false
+		return
+	}
+	if err.Class == confctl.ClassToken && !l.renewed {
+		l.renewed = true
+		if !l.token.Equal(a.ctl.Token.Token) {
+			// It was renewed while the Subscribe was on its way.
+			a.resubscribe(now)
+			return
+		}
+		l.again = true
+		if !a.refreshing {
+			a.refresh(ctx)
+		}
 		return
 	}
 	own := slices.Clone(l.types)
@@ -412,6 +425,10 @@ func (m renewed) handle(_ context.Context, a *actor, now time.Time) {
 	}
 	if m.err == nil {
 		a.setControl(m.ctl)
+		if l := a.link; l != nil && l.again {
+			l.again = false
+			a.resubscribe(now)
+		}
 		return
 	}
 	// The link stays as it is, whatever this was. What the password came to matters when the next link is due.
