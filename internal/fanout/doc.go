@@ -1,0 +1,22 @@
+// Package fanout is the replicated log of a conference's changes, between the one worker that owns it and all workers that
+// show it to clients, and the replica that clients read.
+//
+// Log has two implementations with the same behaviour, which the suite in fanouttest pins down. MemoryLog serves one
+// process. RedisLog keeps, for each conference, under one hash tag: a hash "meta" (claim, epoch, last seq overall and per
+// topic, the server's run id), a stream "log" with one entry an append, whose id is the seq of its last change, a hash
+// "ckpt", and a pub/sub channel that carries the entries' bytes. Every write is one script (scripts/*.lua) that checks the
+// claim and the position first; the scripts alone stamp seq and prev, and never look into a change.
+//
+// What holds, whatever is lost or cut: a follower is given each change after its snapshot once, in order, or a new
+// snapshot. Pub/sub is only a hint. A jump, a reconnection, and once a second a look at the head of each quiet conference
+// make a follower read the missing range from the stream (hub.go, follow.go; TestFollowerSurvivesLoss). Within an epoch
+// a follower never goes back: a log that lost what it had acknowledged is reported as stale until its owner has begun a
+// new epoch.
+//
+// Feed is one worker's replica of one conference: one goroutine owns the document and appends to a linked list, which
+// readers walk without a lock (list.go, reader.go). An entry is encoded once a redaction profile and its bytes are shared.
+// The list is bounded by the resume window and by bytes; a reader that falls off it gets a fresh snapshot, so a slow
+// reader costs no memory of its own. Feeds owns a worker's feeds.
+//
+// Not here: who may own a conference (ownership), what a message looks like (the Encoder is given), sockets.
+package fanout

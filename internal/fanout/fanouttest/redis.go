@@ -1,0 +1,150 @@
+package fanouttest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// Redis is a redis-server on a unix socket, without persistence.
+type Redis struct {
+	bin, dir, socket string
+	args             []string
+
+	mu   sync.Mutex
+	cmd  *exec.Cmd
+	dead chan struct{} // closed when cmd has ended
+}
+
+// StartRedis starts a redis-server for one test, and gives its URL. It is stopped when the test ends.
+func StartRedis(tb testing.TB) (string, *Redis) {
+	tb.Helper()
+	r, err := RunRedis()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(r.Remove)
+	return r.URL(), r
+}
+
+// RunRedis starts a redis-server for a whole package of tests; its TestMain has to Remove it.
+func RunRedis() (*Redis, error) {
+	dir, err := os.MkdirTemp("", "confgate-redis-") // t.TempDir's path is too long for a socket's
+	if err != nil {
+		return nil, err
+	}
+	return runRedis(dir, "--port", "0")
+}
+
+// runRedis takes dir over.
+func runRedis(dir string, args ...string) (*Redis, error) {
+	bin, err := exec.LookPath("redis-server")
+	if err != nil {
+		return nil, errors.Join(os.RemoveAll(dir), errors.New("no redis-server here: apt-get install redis-server"))
+	}
+	socket := filepath.Join(dir, "redis.sock")
+	r := &Redis{bin: bin, dir: dir, socket: socket}
+	r.args = append([]string{
+		"--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", dir, "--daemonize", "no", "--logfile", "",
+	}, args...)
+	if err := r.start(); err != nil {
+		r.Remove()
+		return nil, err
+	}
+	return r, nil
+}
+
+// URL is where the server is, also after a restart.
+func (r *Redis) URL() string { return "unix://" + r.socket }
+
+// Socket is the path of the server's socket.
+func (r *Redis) Socket() string { return r.socket }
+
+func (r *Redis) start() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// The server lives as long as the test wants, not as a context.
+	cmd := exec.Command(r.bin, r.args...) //nolint:noctx // stopped by Stop
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	r.cmd, r.dead = cmd, make(chan struct{})
+	lines := bufio.NewReader(out)
+	var log strings.Builder
+	for {
+		line, err := lines.ReadString('\n')
+		log.WriteString(line)
+		if strings.Contains(strings.ToLower(line), "ready to accept connections") {
+			break
+		}
+		if err != nil {
+			_ = cmd.Wait()
+			close(r.dead)
+			return fmt.Errorf("redis-server didn't start: %w: %s", err, log.String())
+		}
+	}
+	go func(dead chan struct{}) {
+		defer close(dead)
+		_, _ = io.Copy(io.Discard, lines)
+		_ = cmd.Wait()
+	}(r.dead)
+	return nil
+}
+
+// Stop kills the server, which loses all its data.
+func (r *Redis) Stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cmd == nil {
+		return
+	}
+	_ = r.cmd.Process.Kill() // it may have ended already
+	<-r.dead
+	r.cmd = nil
+}
+
+// Restart kills the server if it runs, and starts an empty one in its place.
+func (r *Redis) Restart(tb testing.TB) {
+	tb.Helper()
+	r.Stop()
+	if err := r.start(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Stall stops the server's clock, so to say: connections stay open, and nothing answers until Resume.
+func (r *Redis) Stall(tb testing.TB) { r.signal(tb, syscall.SIGSTOP) }
+
+// Resume ends a Stall.
+func (r *Redis) Resume(tb testing.TB) { r.signal(tb, syscall.SIGCONT) }
+
+func (r *Redis) signal(tb testing.TB, sig os.Signal) {
+	tb.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cmd == nil {
+		tb.Fatalf("redis-server isn't running: can't send it %v", sig)
+	}
+	if err := r.cmd.Process.Signal(sig); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Remove stops the server and removes its directory.
+func (r *Redis) Remove() {
+	r.Stop()
+	_ = os.RemoveAll(r.dir)
+}

@@ -1,0 +1,422 @@
+package fanout
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"confgate/internal/conference"
+	"confgate/internal/telemetry"
+)
+
+// refollowDelay is how long a feed waits before it loads anew after a change that didn't fit its document.
+const refollowDelay = time.Second
+
+// Feed is one conference's replica on this worker. One goroutine, run, owns the document and the list; readers walk the
+// list by themselves, and leave notes in its mail.
+type Feed struct {
+	conf string
+	opts FeedOptions
+
+	deliveries chan Delivery
+	attaches   chan *attachment
+	done       chan struct{} // closed when run has ended
+
+	// owned by run
+	doc       *conference.Doc // nil: nothing was ever known
+	pos       conference.Position
+	list      *list
+	appended  int  // bytes that went into the list, ever
+	whole     bool // doc is what it should be; else it waits for a snapshot
+	status    statusItem
+	snapshots map[snapshotKey]*snapshot
+	pending   []*attachment // waiting for the document, or for a position
+	readers   int
+	profiles  [conference.NumProfiles]int // readers by profile
+	parted    int                         // readers that left since the stack of waiting ones was cleaned
+
+	waiting atomic.Pointer[Reader] // a stack: readers push, run takes all
+
+	kick chan struct{} // there is mail
+	mu   sync.Mutex    // guards mail; a leaf
+	mail struct {
+		asks []*Reader
+		left []*Reader
+	}
+}
+
+// snapshotKey is what a snapshot's bytes depend on, beside the position.
+type snapshotKey struct {
+	topics  conference.Topics
+	profile conference.Profile
+	events  bool // whether it carries the events that a lagging reader has missed
+}
+
+// snapshot is an encoded state. A storm of joiners shares it, also a little later, when the changes since are cheaper than
+// a new one.
+type snapshot struct {
+	frame    Frame
+	at       *link
+	pos      conference.Position
+	appended int // Feed.appended then
+}
+
+// attachment is a Subscribe call in flight. Whoever moves state first decides: run answers, or the caller gives up.
+type attachment struct {
+	req    Request
+	reader *Reader
+	state  atomic.Int32 // attaching, then attached or abandoned
+	done   chan struct{}
+}
+
+const (
+	attaching int32 = iota
+	attached
+	abandoned
+)
+
+func newFeed(conf string, opts FeedOptions) *Feed {
+	f := &Feed{
+		conf: conf, opts: opts, status: statusItem{fresh: true},
+		deliveries: make(chan Delivery), attaches: make(chan *attachment),
+		done: make(chan struct{}), kick: make(chan struct{}, 1),
+		snapshots: make(map[snapshotKey]*snapshot),
+	}
+	f.list = newList(opts.ResumeWindow, opts.WindowBytes, f.trimmed)
+	return f
+}
+
+// run follows the log until ctx is done.
+func (f *Feed) run(ctx context.Context) {
+	defer close(f.done)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for ctx.Err() == nil {
+		following, cancel := context.WithCancel(ctx)
+		wg.Go(func() {
+			err := f.opts.Log.Follow(following, f.conf, conference.Position{}, func(d Delivery) {
+				select {
+				case f.deliveries <- d:
+				case <-following.Done():
+				}
+			})
+			if following.Err() == nil {
+				f.opts.Logger.Error("log stopped delivering", telemetry.Conference(f.conf), zap.Error(err))
+				cancel()
+			}
+		})
+		err := f.loop(following)
+		f.whole = false
+		cancel()
+		wg.Wait()
+		if ctx.Err() == nil {
+			f.opts.Logger.Error("replica is loaded anew", telemetry.Conference(f.conf),
+				telemetry.Epoch(f.pos.Epoch), telemetry.Seq(f.pos.Seq), zap.Error(err))
+			pause(ctx, refollowDelay)
+		}
+	}
+}
+
+// loop serves until ctx is done, or the replica can't go on.
+func (f *Feed) loop(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case d := <-f.deliveries:
+			if err := f.apply(d); err != nil {
+				return err
+			}
+		case a := <-f.attaches:
+			if !f.attach(a) {
+				f.pending = append(f.pending, a)
+			}
+		case <-f.kick:
+			f.serve()
+		}
+	}
+}
+
+// apply takes one step of the log.
+func (f *Feed) apply(d Delivery) error {
+	switch {
+	case d.Snapshot != nil:
+		f.load(d.Snapshot)
+	case d.Status != nil:
+		f.setStatus(*d.Status, d.Received)
+	case len(d.Entry) > 0:
+		if err := f.extend(d.Entry, d.Received); err != nil {
+			return err
+		}
+	}
+	f.admit()
+	f.wake()
+	return nil
+}
+
+// load replaces the replica. Readers that were there need a snapshot to go on.
+func (f *Feed) load(s *Snapshot) {
+	now := time.Now()
+	if f.doc != nil {
+		reason := SnapshotLag
+		if s.Epoch != f.pos.Epoch {
+			reason = SnapshotEpoch
+		}
+		f.list.run++
+		f.list.push(now, &item{reset: reason}, perChange)
+	}
+	clear(f.snapshots)
+	f.doc, f.pos, f.whole = s.Doc, s.Position, true
+	for _, entry := range s.History {
+		f.push(now, newContent(f.conf, f.opts.Encoder, entry, time.Time{}))
+	}
+	poke(f.kick) // readers may have asked meanwhile
+}
+
+var errJump = errors.New("fanout: log delivered a jump")
+
+// extend applies an entry to the replica and appends it to the list.
+func (f *Feed) extend(entry []conference.Stamped, received time.Time) error {
+	if !f.whole || entry[0].Seq != f.pos.Seq+1 {
+		return errJump
+	}
+	for _, c := range entry {
+		if err := f.doc.Patch(c.Change); err != nil { // events change nothing
+			return err
+		}
+	}
+	f.pos.Seq = last(entry)
+	f.push(received, newContent(f.conf, f.opts.Encoder, entry, received))
+	return nil
+}
+
+func (f *Feed) push(now time.Time, c *content) {
+	size := weigh(c.changes)
+	for p, n := range f.profiles {
+		if n > 0 {
+			size += c.view(conference.Profile(p)).encoded()
+		}
+	}
+	f.list.push(now, &item{content: c, last: last(c.changes)}, size)
+	f.appended += size
+	for key, s := range f.snapshots {
+		if f.appended-s.appended > len(s.frame.Bytes)/2 {
+			delete(f.snapshots, key)
+		}
+	}
+}
+
+// trimmed is called for what the list drops: a snapshot must not lead to a place that is gone.
+func (f *Feed) trimmed(it *item) {
+	for key, s := range f.snapshots {
+		if it.run == f.list.run && it.last > s.pos.Seq {
+			delete(f.snapshots, key)
+		}
+	}
+}
+
+func (f *Feed) setStatus(s Status, now time.Time) {
+	bytes := f.opts.Encoder.Status(nil, f.conf, s.Fresh, s.Reason, s.Since)
+	f.status = statusItem{
+		serial: f.status.serial + 1, fresh: s.Fresh,
+		frame: Frame{Bytes: bytes, Messages: []MessageCount{{typeStatus, 1}}},
+	}
+	status := f.status
+	f.list.push(now, &item{status: &status, last: f.pos.Seq}, len(bytes)+perChange)
+	clear(f.snapshots)
+}
+
+// admit answers the attachments that waited for what has come now.
+func (f *Feed) admit() {
+	if len(f.pending) == 0 {
+		return
+	}
+	waiting := f.pending
+	f.pending = nil
+	for _, a := range waiting {
+		if !f.attach(a) {
+			f.pending = append(f.pending, a)
+		}
+	}
+}
+
+// attach answers an attachment; false if it has to wait. One that was given up needs no answer.
+func (f *Feed) attach(a *attachment) bool {
+	if a.state.Load() == abandoned {
+		return true
+	}
+	resume := a.req.Resume
+	if !f.whole || resume != nil && resume.Epoch == f.pos.Epoch && resume.Seq > f.pos.Seq {
+		f.forget()
+		return false
+	}
+	r := a.reader
+	ans := f.position(r, resume)
+	if !a.state.CompareAndSwap(attaching, attached) {
+		return true
+	}
+	r.recovered = ans.resumed
+	r.install(ans)
+	f.readers++
+	f.profiles[r.profile]++
+	close(a.done)
+	return true
+}
+
+// forget drops the attachments that were given up while they waited.
+func (f *Feed) forget() {
+	kept := f.pending[:0]
+	for _, a := range f.pending {
+		if a.state.Load() != abandoned {
+			kept = append(kept, a)
+		}
+	}
+	clear(f.pending[len(kept):])
+	f.pending = kept
+}
+
+// position finds a new reader's place.
+func (f *Feed) position(r *Reader, resume *conference.Position) *answer {
+	if resume == nil {
+		return f.answer(r, SnapshotSubscribe)
+	}
+	if resume.Epoch != f.pos.Epoch {
+		return f.answer(r, SnapshotResume)
+	}
+	at, partial, ok := f.list.after(resume.Seq, f.pos.Seq)
+	if !ok {
+		return f.answer(r, SnapshotResume)
+	}
+	ans := &answer{at: at, status: f.status, resumed: true}
+	if partial != nil {
+		ans.frame = r.dated(partial.pick(partial.view(r.profile), r.topics, resume.Seq))
+	}
+	return ans
+}
+
+// answer is a snapshot for a reader, and its place.
+func (f *Feed) answer(r *Reader, reason string) *answer {
+	s := f.snapshot(snapshotKey{r.topics, r.profile, reason == SnapshotLag || reason == SnapshotEpoch})
+	ans := &answer{at: s.at, status: f.status, frame: s.frame}
+	ans.frame.Snapshot = reason
+	return ans
+}
+
+// maxSnapshots bounds the encoded states that are kept, in views.
+const maxSnapshots = 64
+
+// snapshot encodes the state, unless that was just done.
+func (f *Feed) snapshot(key snapshotKey) *snapshot {
+	if s := f.snapshots[key]; s != nil {
+		return s
+	}
+	var events [][]byte
+	if key.events {
+		events = f.list.events(key.topics, key.profile, f.pos.Seq)
+	}
+	state := f.doc.AppendJSON(nil, key.topics, key.profile)
+	bytes := f.opts.Encoder.Snapshot(make([]byte, 0, len(state)+256), f.conf, f.pos, state, events)
+	s := &snapshot{
+		frame: Frame{Bytes: bytes, Messages: []MessageCount{{typeSnapshot, 1}}},
+		at:    f.list.tail, pos: f.pos, appended: f.appended,
+	}
+	if len(f.snapshots) >= maxSnapshots {
+		clear(f.snapshots)
+	}
+	f.snapshots[key] = s
+	return s
+}
+
+// ask and leave are called by readers.
+func (f *Feed) ask(r *Reader, reason string) {
+	f.mu.Lock()
+	r.reason = reason
+	f.mail.asks = append(f.mail.asks, r)
+	f.mu.Unlock()
+	poke(f.kick)
+}
+
+func (f *Feed) leave(r *Reader) {
+	f.mu.Lock()
+	f.mail.left = append(f.mail.left, r)
+	f.mu.Unlock()
+	poke(f.kick)
+}
+
+// serve reads the mail.
+func (f *Feed) serve() {
+	f.mu.Lock()
+	left := f.mail.left
+	f.mail.left = nil
+	var asks []*Reader
+	if f.whole {
+		asks, f.mail.asks = f.mail.asks, nil
+	}
+	reasons := make([]string, len(asks))
+	for i, r := range asks {
+		reasons[i] = r.reason
+	}
+	f.mu.Unlock()
+	for i, r := range asks {
+		if !r.left.Load() {
+			r.answer.Store(f.answer(r, reasons[i]))
+			r.ring()
+		}
+	}
+	for _, r := range left {
+		f.readers--
+		f.profiles[r.profile]--
+		f.parted++
+	}
+	if f.parted > max(64, f.readers) {
+		f.parted = 0
+		f.sweep()
+	}
+}
+
+// wait puts a reader on the stack of those that had nothing.
+func (f *Feed) wait(r *Reader) {
+	for {
+		top := f.waiting.Load()
+		r.waiting = top
+		if f.waiting.CompareAndSwap(top, r) {
+			return
+		}
+	}
+}
+
+// wake calls the readers on the stack, after something was appended.
+func (f *Feed) wake() {
+	r := f.waiting.Swap(nil)
+	for r != nil {
+		next := r.waiting
+		r.waiting = nil
+		r.queued.Store(false) // from here on it may put itself there again
+		r.ring()
+		r = next
+	}
+}
+
+// ring calls Wake, if it is owed.
+func (r *Reader) ring() {
+	if r.armed.CompareAndSwap(true, false) {
+		r.wake()
+	}
+}
+
+// sweep takes readers that have left off the stack: in a quiet conference nothing else does.
+func (f *Feed) sweep() {
+	r := f.waiting.Swap(nil)
+	for r != nil {
+		next := r.waiting
+		r.waiting = nil
+		if !r.left.Load() {
+			f.wait(r)
+		}
+		r = next
+	}
+}

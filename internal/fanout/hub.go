@@ -1,0 +1,288 @@
+package fanout
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"confgate/internal/conference"
+)
+
+const (
+	// pollInterval is how long a lost message at the end of a busy spell stays unnoticed, and Redis being away.
+	pollInterval = time.Second
+	// pollTimeout is how long Redis may take to say where its logs are before it counts as away.
+	pollTimeout = time.Second
+	// subscribeTimeout bounds one SUBSCRIBE, dialling included.
+	subscribeTimeout = time.Second
+	// queueBytes bounds the messages that wait for one follower; what is beyond is read from the stream.
+	queueBytes = 4 << 20
+	queueSize  = 1024
+)
+
+// hub keeps the subscriptions of a worker: one connection (on a cluster one a shard) for all conferences that it follows.
+// Which channels there should be is a map under mu, which followers change; one goroutine, run, brings the connections in
+// line with it. Connections receive in a goroutine of their own, and only hand messages on.
+type hub struct {
+	client redis.UniversalClient
+	opts   LogOptions
+	kick   chan struct{} // channels has changed
+
+	mu       sync.Mutex
+	channels map[string]*channel // by channel name
+}
+
+// channel is one conference's pub/sub channel. Guarded by the hub's mu, but for name and conf, which don't change.
+type channel struct {
+	name, conf string
+	followers  []*follower         // replaced, never written to
+	conn       *connection         // nil while not subscribed
+	confirmed  bool                // the server has said that the subscription stands
+	heard      bool                // a message came since the last poll
+	polled     conference.Position // what the last poll said, if nothing was heard since
+	good       time.Time           // when it was last known that the log answers
+}
+
+// follower is one Follow call's mailbox. Any goroutine may put something in; nothing blocks.
+type follower struct {
+	conf   string
+	queue  chan message
+	queued atomic.Int64          // bytes in queue
+	resync atomic.Bool           // something may be missing: read the log
+	pulse  atomic.Pointer[pulse] // what the last poll said
+	asks   atomic.Bool           // whether it wants to be polled even if messages come
+	kick   chan struct{}         // one of the last three has something
+}
+
+type message struct {
+	text     string
+	received time.Time
+}
+
+// pulse is a poll's answer for one conference.
+type pulse struct {
+	head  conference.Position
+	err   error
+	since time.Time // where err is set: since when the log hasn't answered
+}
+
+func newHub(client redis.UniversalClient, opts LogOptions) *hub {
+	return &hub{client: client, opts: opts, kick: make(chan struct{}, 1), channels: make(map[string]*channel)}
+}
+
+// attach begins to collect what happens to a conference. The follower is told to read the log once the subscription
+// stands, so that nothing falls between the two.
+func (h *hub) attach(conf string) *follower {
+	f := &follower{conf: conf, queue: make(chan message, queueSize), kick: make(chan struct{}, 1)}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	name := channelOf(conf)
+	ch := h.channels[name]
+	if ch == nil {
+		ch = &channel{name: name, conf: conf, good: time.Now()}
+		h.channels[name] = ch
+		poke(h.kick)
+	}
+	ch.followers = append(slices.Clip(ch.followers), f)
+	if ch.confirmed {
+		f.lost()
+	}
+	return f
+}
+
+func (h *hub) detach(f *follower) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	name := channelOf(f.conf)
+	ch := h.channels[name]
+	ch.followers = slices.DeleteFunc(slices.Clone(ch.followers), func(o *follower) bool { return o == f })
+	if len(ch.followers) == 0 {
+		delete(h.channels, name)
+		poke(h.kick)
+	}
+}
+
+// poke leaves a note for a goroutine that looks after it has read it.
+func poke(kick chan struct{}) {
+	select {
+	case kick <- struct{}{}:
+	default:
+	}
+}
+
+// offer queues a message; one too many is dropped, and read from the stream later.
+func (f *follower) offer(m message) {
+	if f.queued.Add(int64(len(m.text))) <= queueBytes {
+		select {
+		case f.queue <- m:
+			return
+		default:
+		}
+	}
+	f.queued.Add(-int64(len(m.text)))
+	f.lost()
+}
+
+func (f *follower) lost() {
+	f.resync.Store(true)
+	poke(f.kick)
+}
+
+// run is the hub's goroutine.
+func (h *hub) run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	conns := &connections{hub: h, wg: &wg, byShard: make(map[string]*connection)}
+	defer conns.closeAll()
+
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	polled := make(chan struct{}, 1)
+	polling := false
+	poll := func() {
+		if !polling {
+			polling = true
+			wg.Go(func() {
+				h.poll(ctx)
+				polled <- struct{}{}
+			})
+		}
+	}
+	poll()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-h.kick:
+			conns.reconcile(ctx, false)
+		case <-ticker.C:
+			conns.check(ctx)
+			poll()
+		case <-polled:
+			polling = false
+		}
+	}
+}
+
+// target is a channel as a poll found it.
+type target struct {
+	ch        *channel
+	followers []*follower
+	good      time.Time
+	answer    *redis.SliceCmd
+}
+
+// poll asks where the logs are of which nothing was heard since the last time, all in one pipeline, and tells their
+// followers.
+func (h *hub) poll(ctx context.Context) {
+	targets := h.quiet()
+	started := time.Now()
+	limited, cancel := context.WithTimeout(ctx, pollTimeout)
+	defer cancel()
+	pipe := h.client.Pipeline()
+	for i := range targets {
+		targets[i].answer = pipe.HMGet(limited, metaKey(targets[i].ch.conf), "epoch", "seq")
+	}
+	if len(targets) == 0 {
+		pipe.Ping(limited)
+	}
+	_, err := pipe.Exec(limited)
+	if ctx.Err() != nil {
+		return // shutting down says nothing about Redis
+	}
+	h.opts.Metrics.FanoutUp(err == nil)
+	for _, t := range targets {
+		p := &pulse{}
+		if p.head, p.err = parseHead(t.answer); p.err != nil {
+			p.since = t.good
+		}
+		h.note(t.ch, p, started)
+		for _, f := range t.followers {
+			f.pulse.Store(p)
+			poke(f.kick)
+		}
+	}
+}
+
+// quiet lists the channels to poll, and starts listening anew on all of them.
+func (h *hub) quiet() []target {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var targets []target
+	for _, ch := range h.channels {
+		asks := slices.ContainsFunc(ch.followers, func(f *follower) bool { return f.asks.Load() })
+		if !ch.heard || asks {
+			targets = append(targets, target{ch: ch, followers: ch.followers, good: ch.good})
+		}
+		if ch.heard {
+			ch.good, ch.polled = time.Now(), conference.Position{}
+		}
+		ch.heard = false
+	}
+	return targets
+}
+
+// note keeps a poll's answer. A log that moved from one poll to the next while its channel brought nothing puts its
+// connection under suspicion: a subscription may live and be deaf.
+func (h *hub) note(ch *channel, p *pulse, started time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if p.err != nil {
+		return
+	}
+	ch.good = started
+	moved := ch.polled.Epoch != "" && p.head != ch.polled
+	ch.polled = p.head
+	if moved && !ch.heard && ch.confirmed && ch.conn != nil {
+		ch.conn.suspect(started)
+	}
+}
+
+// confirmed is called when the server says that a subscription stands, also after a reconnection: what was published
+// in between is lost.
+func (h *hub) confirmed(c *connection, name string) {
+	h.mu.Lock()
+	ch := h.channels[name]
+	if ch == nil || ch.conn != c {
+		h.mu.Unlock()
+		return
+	}
+	ch.confirmed = true
+	followers := ch.followers
+	h.mu.Unlock()
+	for _, f := range followers {
+		f.lost()
+	}
+}
+
+// silent is called when a connection is lost, or doesn't serve a channel any more (an empty name means all of them).
+func (h *hub) silent(c *connection, name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, ch := range h.channels {
+		if ch.conn == c && (name == "" || name == ch.name) {
+			ch.confirmed = false
+		}
+	}
+}
+
+// dispatch hands a message to the followers of its channel.
+func (h *hub) dispatch(name, text string) {
+	h.mu.Lock()
+	ch := h.channels[name]
+	if ch == nil {
+		h.mu.Unlock()
+		return
+	}
+	ch.heard = true
+	followers := ch.followers
+	h.mu.Unlock()
+	m := message{text, time.Now()}
+	for _, f := range followers {
+		f.offer(m)
+	}
+}

@@ -1,0 +1,53 @@
+package fanout_test
+
+import (
+	"context"
+	"testing"
+
+	"confgate/internal/fanout"
+	"confgate/internal/fanout/fanouttest"
+)
+
+const keyFile = `
+# the present one
+000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f
+`
+
+func keyring(t testing.TB, file string) *fanout.Keyring {
+	t.Helper()
+	k, err := fanout.ParseKeyFile([]byte(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// runLog runs a Redis log until the test ends.
+func runLog(t testing.TB, url string, keys *fanout.Keyring, opts fanout.LogOptions) *fanout.RedisLog {
+	t.Helper()
+	log := fanout.NewRedisLog(connect(t, url), keys, opts)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = log.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return log
+}
+
+func TestMemoryLog(t *testing.T) {
+	t.Parallel()
+	fanouttest.TestLog(t, func(_ *testing.T, opts fanout.LogOptions) fanout.Log { return fanout.NewMemoryLog(opts) })
+}
+
+func TestRedisLog(t *testing.T) {
+	t.Parallel()
+	fanouttest.TestLog(t, func(t *testing.T, opts fanout.LogOptions) fanout.Log {
+		t.Helper()
+		return runLog(t, shared.URL(), keyring(t, keyFile), opts)
+	})
+}

@@ -1,0 +1,49 @@
+package fanout_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"confgate/internal/fanout"
+	"confgate/internal/fanout/fanouttest"
+	"confgate/internal/session"
+)
+
+// What owners ask for is declared by them.
+var _ session.Log = fanout.Log(nil)
+
+// shared is the server of all tests that don't harm it.
+var shared *fanouttest.Redis
+
+func TestMain(m *testing.M) {
+	var err error
+	if shared, err = fanouttest.RunRedis(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m,
+		// The goroutine that reads the server's output ends with the server, which outlives the check.
+		goleak.IgnoreAnyFunction("confgate/internal/fanout/fanouttest.(*Redis).start.func1"),
+		goleak.Cleanup(func(code int) {
+			shared.Remove()
+			os.Exit(code)
+		}))
+}
+
+// connect makes a client as the gateway does.
+func connect(t testing.TB, url string) redis.UniversalClient {
+	t.Helper()
+	opts, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.ContextTimeoutEnabled = true
+	opts.MaxRetries = -1
+	c := redis.NewClient(opts)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}

@@ -1,0 +1,184 @@
+package fanout
+
+import (
+	"sync/atomic"
+	"time"
+
+	"confgate/internal/conference"
+)
+
+// Request is what a client asks of a conference.
+type Request struct {
+	Conference string
+	Topics     conference.Topics // link is part of it always
+	Profile    conference.Profile
+	Resume     *conference.Position // nil: from a snapshot
+	// Wake is called, at most once for each Next that had nothing, when there is something again. It must not block.
+	Wake func()
+}
+
+// Reader is one client's place in a feed. Its methods are called by one goroutine at a time.
+type Reader struct {
+	// immutable
+	feed      *Feed
+	profile   conference.Profile
+	topics    conference.Topics
+	wake      func()
+	release   func()
+	recovered bool
+	attached  time.Time
+
+	// owned by the caller of Next
+	at     *link
+	ready  [2]Frame // to be given before the list goes on
+	nReady int
+	status uint64 // serial of the last status that it was given, or needn't be
+	fresh  bool   // what it believes
+	asked  bool   // a snapshot was asked for
+	closed bool
+
+	// shared with the feed's goroutine
+	answer  atomic.Pointer[answer]
+	armed   atomic.Bool // Next had nothing: Wake is owed
+	queued  atomic.Bool // is on the feed's stack of waiting readers
+	waiting *Reader     // the next on that stack; owned by whoever took it
+	left    atomic.Bool // closed
+
+	// guarded by the feed's mail
+	reason string // why the snapshot was asked for
+}
+
+// answer is what lets a reader go on.
+type answer struct {
+	at      *link
+	frame   Frame      // a snapshot, or the rest of an entry; without bytes: neither
+	status  statusItem // the present one
+	resumed bool
+}
+
+// Recovered says whether the resume was granted: then no snapshot comes first.
+func (r *Reader) Recovered() bool { return r.recovered }
+
+// Next is the next frame, without waiting; false: nothing now, and Wake will be called. It may be called at any time.
+func (r *Reader) Next() (Frame, bool) {
+	if r.closed {
+		return Frame{}, false
+	}
+	r.armed.Store(false)
+	if f, ok := r.take(); ok {
+		return f, true
+	}
+	// Now there is nothing. Say so, then look again: what came in between may have missed that somebody waits.
+	r.armed.Store(true)
+	if !r.queued.Load() && r.queued.CompareAndSwap(false, true) {
+		r.feed.wait(r)
+	}
+	f, ok := r.take()
+	if !ok {
+		return Frame{}, false
+	}
+	if r.armed.CompareAndSwap(true, false) {
+		return f, true
+	}
+	// Wake is on its way for this call, so it has to have had nothing.
+	r.unread(f)
+	return Frame{}, false
+}
+
+// take is Next without waiting for more.
+func (r *Reader) take() (Frame, bool) {
+	for {
+		if r.nReady > 0 {
+			f := r.ready[0]
+			r.ready[0], r.ready[1] = r.ready[1], Frame{}
+			r.nReady--
+			return f, true
+		}
+		if r.asked {
+			a := r.answer.Swap(nil)
+			if a == nil {
+				return Frame{}, false
+			}
+			r.asked = false
+			r.install(a)
+			continue
+		}
+		it := r.at.next.Load()
+		switch {
+		case it == nil:
+			return Frame{}, false
+		case it.lost:
+			r.ask(SnapshotLag)
+		case it.reset != "":
+			r.ask(it.reset)
+		case it.status != nil:
+			r.at = it.after
+			if r.believe(*it.status) {
+				return it.status.frame, true
+			}
+		default:
+			r.at = it.after
+			if f, ok := it.content.frame(r.profile, r.topics); ok {
+				return r.dated(f), true
+			}
+		}
+	}
+}
+
+// dated hides when an entry came that was there before the reader: how long it lay says nothing about a delivery.
+func (r *Reader) dated(f Frame) Frame {
+	if f.Received.Before(r.attached) {
+		f.Received = time.Time{}
+	}
+	return f
+}
+
+func (r *Reader) unread(f Frame) {
+	r.ready[1] = r.ready[0] // take leaves room: it only gives from the list when nothing is ready
+	r.ready[0] = f
+	r.nReady++
+}
+
+func (r *Reader) ask(reason string) {
+	r.asked = true
+	r.feed.ask(r, reason)
+}
+
+// install goes on from an answer.
+func (r *Reader) install(a *answer) {
+	r.at = a.at
+	if r.believe(a.status) {
+		r.push(a.status.frame)
+	}
+	if a.frame.Bytes != nil {
+		r.push(a.frame)
+	}
+}
+
+// believe takes a status, and says whether it is news. One that is older than what the reader knows isn't.
+func (r *Reader) believe(s statusItem) bool {
+	if s.serial <= r.status {
+		return false
+	}
+	r.status = s.serial
+	changed := s.fresh != r.fresh
+	r.fresh = s.fresh
+	return changed
+}
+
+func (r *Reader) push(f Frame) {
+	r.ready[r.nReady] = f
+	r.nReady++
+}
+
+// Close detaches the reader. Wake may still be on its way.
+func (r *Reader) Close() {
+	if r.closed {
+		return
+	}
+	r.closed = true
+	r.left.Store(true)
+	r.armed.Store(false)
+	r.feed.leave(r)
+	r.release()
+}
