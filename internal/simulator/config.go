@@ -3,6 +3,7 @@ package simulator
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"confgate/internal/confctl"
@@ -90,7 +91,7 @@ func (c Config) Validate() error {
 	if c.Participants < 0 || c.Participants > 10_000 {
 		bad("participants", c.Participants, "1 to 10000")
 	}
-	if !(c.Rate <= 10_000) {
+	if math.IsNaN(c.Rate) || c.Rate > 10_000 {
 		bad("rate", c.Rate, "at most 10000 a second")
 	}
 	switch c.Numbering {
@@ -102,8 +103,11 @@ func (c Config) Validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"token life", c.TokenLife}, {"connection token life", c.WSTokenLife}, {"silence limit", c.SilenceLimit},
-		{"lock time", c.LockFor}, {"cycle", c.Cycle},
+		{"token life", c.TokenLife},
+		{"connection token life", c.WSTokenLife},
+		{"silence limit", c.SilenceLimit},
+		{"lock time", c.LockFor},
+		{"cycle", c.Cycle},
 	} {
 		if d.value < 0 {
 			bad(d.name, d.value, "a positive duration")

@@ -13,6 +13,9 @@
 // It isn't a conference server: no media, no commands but the refreshing of tokens and the switching of subtitles, and what
 // it promises about load is only that it keeps out of the way of what is measured against it.
 //
+// The package is larger than others here: a world, its wire form and the provider around it change together, and nobody
+// needs one of them alone.
+//
 // # Guesses
 //
 // The reference leaves these open; a gateway shouldn't rely on any of them:

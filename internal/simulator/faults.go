@@ -62,32 +62,58 @@ const (
 // faultSpecs lists the faults in the order of their numbers.
 func faultSpecs() []faultSpec {
 	return []faultSpec{
-		{name: "drop", example: "1%", help: "an increment is lost",
-			probability: func(p *FaultPlan) *float64 { return &p.Drop }},
-		{name: "repeat", example: "1%", help: "an increment comes twice",
-			probability: func(p *FaultPlan) *float64 { return &p.Repeat }},
-		{name: "swap", example: "1%", help: "an increment changes places with the next frame",
-			probability: func(p *FaultPlan) *float64 { return &p.Swap }},
-		{name: "garbage", example: "0.1%", help: "a frame that can't be decoded comes in between",
-			probability: func(p *FaultPlan) *float64 { return &p.Garbage }},
-		{name: "unknown", example: "0.1%", help: "a notify of an unknown type comes in between",
-			probability: func(p *FaultPlan) *float64 { return &p.Unknown }},
-		{name: "restart", example: "0.01%", help: "increments are numbered from 1 again",
-			probability: func(p *FaultPlan) *float64 { return &p.Restart }},
-		{name: "cut", example: "2s", help: "a link is cut about this long after it was made",
-			duration: func(p *FaultPlan) *time.Duration { return &p.Cut }},
-		{name: "silent", example: "30s", help: "a link sends nothing any more from this age on",
-			duration: func(p *FaultPlan) *time.Duration { return &p.Silent }},
-		{name: "halfopen", example: "30s", help: "a link neither reads nor sends from this age on",
-			duration: func(p *FaultPlan) *time.Duration { return &p.HalfOpen }},
-		{name: "deaf", example: "30s", help: "a link answers no request from this age on, but pushes",
-			duration: func(p *FaultPlan) *time.Duration { return &p.Deaf }},
-		{name: "refuse", example: "3", help: "so many token requests are answered with 5xx",
-			count: func(p *FaultPlan) *int { return &p.Refuse }},
-		{name: "expire", example: "5s", help: "control tokens are void after this time, whatever they promise",
-			duration: func(p *FaultPlan) *time.Duration { return &p.Expire }},
-		{name: "slow", example: "200ms", help: "answers take up to this much longer",
-			duration: func(p *FaultPlan) *time.Duration { return &p.Slow }},
+		{
+			name: "drop", example: "1%", help: "an increment is lost",
+			probability: func(p *FaultPlan) *float64 { return &p.Drop },
+		},
+		{
+			name: "repeat", example: "1%", help: "an increment comes twice",
+			probability: func(p *FaultPlan) *float64 { return &p.Repeat },
+		},
+		{
+			name: "swap", example: "1%", help: "an increment changes places with the next frame",
+			probability: func(p *FaultPlan) *float64 { return &p.Swap },
+		},
+		{
+			name: "garbage", example: "0.1%", help: "a frame that can't be decoded comes in between",
+			probability: func(p *FaultPlan) *float64 { return &p.Garbage },
+		},
+		{
+			name: "unknown", example: "0.1%", help: "a notify of an unknown type comes in between",
+			probability: func(p *FaultPlan) *float64 { return &p.Unknown },
+		},
+		{
+			name: "restart", example: "0.01%", help: "increments are numbered from 1 again",
+			probability: func(p *FaultPlan) *float64 { return &p.Restart },
+		},
+		{
+			name: "cut", example: "2s", help: "a link is cut about this long after it was made",
+			duration: func(p *FaultPlan) *time.Duration { return &p.Cut },
+		},
+		{
+			name: "silent", example: "30s", help: "a link sends nothing any more from this age on",
+			duration: func(p *FaultPlan) *time.Duration { return &p.Silent },
+		},
+		{
+			name: "halfopen", example: "30s", help: "a link neither reads nor sends from this age on",
+			duration: func(p *FaultPlan) *time.Duration { return &p.HalfOpen },
+		},
+		{
+			name: "deaf", example: "30s", help: "a link answers no request from this age on, but pushes",
+			duration: func(p *FaultPlan) *time.Duration { return &p.Deaf },
+		},
+		{
+			name: "refuse", example: "3", help: "so many token requests are answered with 5xx",
+			count: func(p *FaultPlan) *int { return &p.Refuse },
+		},
+		{
+			name: "expire", example: "5s", help: "control tokens are void after this time, whatever they promise",
+			duration: func(p *FaultPlan) *time.Duration { return &p.Expire },
+		},
+		{
+			name: "slow", example: "200ms", help: "answers take up to this much longer",
+			duration: func(p *FaultPlan) *time.Duration { return &p.Slow },
+		},
 	}
 }
 
@@ -175,7 +201,7 @@ func parseProbability(text string) (float64, error) {
 	if percent {
 		f /= 100
 	}
-	if !(f >= 0 && f <= 1) {
+	if math.IsNaN(f) || f < 0 || f > 1 {
 		return 0, strconv.ErrRange
 	}
 	return f, nil

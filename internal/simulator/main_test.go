@@ -38,25 +38,27 @@ type bench struct {
 	*Provider
 	t   *testing.T
 	srv *httptest.Server
-	ctx context.Context
 }
 
 func serve(t *testing.T, cfg Config) *bench {
 	t.Helper()
 	p := New(cfg)
 	srv := httptest.NewServer(p.Handler())
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(func() {
-		cancel()
 		p.Close()
 		srv.Close()
 	})
-	return &bench{Provider: p, t: t, srv: srv, ctx: ctx}
+	return &bench{Provider: p, t: t, srv: srv}
+}
+
+// soon is the time in which something must happen.
+func (b *bench) soon() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(b.t.Context(), patience)
 }
 
 // run lets the worlds change until the test ends.
 func (b *bench) run() {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(b.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- b.Run(ctx) }()
 	b.t.Cleanup(func() {
@@ -70,9 +72,11 @@ func (b *bench) run() {
 func (b *bench) first() Credential { return b.Conferences()[0] }
 
 // get makes a REST call and returns its status and body.
-func get(t *testing.T, h http.Handler, method, path, conf string, headers map[string]string) (int, http.Header, map[string]any) {
+func get(
+	t *testing.T, h http.Handler, method, path, conf string, headers map[string]string,
+) (int, http.Header, map[string]any) {
 	t.Helper()
-	req := httptest.NewRequest(method, path+"?conferenceID="+url.QueryEscape(conf), nil)
+	req := httptest.NewRequestWithContext(t.Context(), method, path+"?conferenceID="+url.QueryEscape(conf), nil)
 	for k, v := range headers {
 		req.Header.Set(k, v)
 	}
@@ -130,7 +134,7 @@ type frame struct {
 
 func (b *bench) dialRaw(conf, wsToken string) (*websocket.Conn, error) {
 	u := "ws" + strings.TrimPrefix(b.srv.URL, "http") + pathWebSocket + "?confID=" + conf + "&tmpToken=" + wsToken
-	conn, _, err := websocket.Dial(b.ctx, u, nil)
+	conn, _, err := websocket.Dial(b.t.Context(), u, nil)
 	if err == nil {
 		conn.SetReadLimit(-1)
 		b.t.Cleanup(func() { _ = conn.CloseNow() })
@@ -158,7 +162,9 @@ func (b *bench) linked(c Credential) (*client, []frame) {
 
 func (c *client) send(frame string) {
 	c.b.t.Helper()
-	if err := c.conn.Write(c.b.ctx, websocket.MessageText, []byte(frame)); err != nil {
+	ctx, cancel := c.b.soon()
+	defer cancel()
+	if err := c.conn.Write(ctx, websocket.MessageText, []byte(frame)); err != nil {
 		c.b.t.Fatalf("write: %v", err)
 	}
 }
@@ -200,7 +206,9 @@ func (c *client) subscribeAll() []frame {
 }
 
 func (c *client) read() (frame, error) {
-	_, data, err := c.conn.Read(c.b.ctx)
+	ctx, cancel := c.b.soon()
+	defer cancel()
+	_, data, err := c.conn.Read(ctx)
 	if err != nil {
 		return frame{}, err
 	}

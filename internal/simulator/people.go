@@ -62,10 +62,7 @@ func zeroOne(b bool) string {
 }
 
 // admit puts a person into the conference without telling.
-func (w *world) admit(p *person) {
-	w.people = append(w.people, p)
-	w.byPID[p.pid] = p
-}
+func (w *world) admit(p *person) { w.people = append(w.people, p) }
 
 // pick chooses one of the people for whom ok holds; nil where a few tries find none.
 func (w *world) pick(ok func(*person) bool) *person {
@@ -210,7 +207,6 @@ func (w *world) remove(p *person) {
 			break
 		}
 	}
-	delete(w.byPID, p.pid)
 	w.rows().gone(p).tell(confctl.Participants)
 	if p.quality != nil && w.chance(50) {
 		w.emit(confctl.NetCondition, confctl.Increment, appendQualityGone(nil, p.pid))

@@ -3,6 +3,7 @@ package simulator
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -34,6 +35,7 @@ func (r *refusal) Error() string { return "simulator: " + r.code + " " + r.msg }
 func badParameter() error {
 	return &refusal{http.StatusBadRequest, "MMC.111071061", "Parameter check failed."}
 }
+
 func notStarted() error {
 	return &refusal{http.StatusBadRequest, "MMC.111072005", "Conference not started."}
 }
@@ -109,7 +111,7 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request, c call, do func
 
 func reply(w http.ResponseWriter, answer any, err error) {
 	if err != nil {
-		refused, ok := err.(*refusal)
+		refused, ok := errors.AsType[*refusal](err)
 		if !ok {
 			refused = &refusal{http.StatusInternalServerError, "MMC.111070005", "Internal server error."}
 		}

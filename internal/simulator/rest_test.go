@@ -59,7 +59,8 @@ func TestPasswords(t *testing.T) {
 		wantCode(t, h, Credential{ID: "", Password: conf.Password}, 400, "MMC.111071061")
 		wantCode(t, h, Credential{ID: conf.ID}, 400, "MMC.111071061")
 		wantCode(t, h, Credential{ID: "999", Password: conf.Password}, 400, "MMC.111072065")
-		if status, _, body := get(t, h, "GET", pathToken, conf.ID, map[string]string{"X-Password": conf.Password.Reveal()}); status != 400 {
+		untyped := map[string]string{"X-Password": conf.Password.Reveal()}
+		if status, _, body := get(t, h, "GET", pathToken, conf.ID, untyped); status != 400 {
 			t.Errorf("without X-Login-Type: %d %v", status, body)
 		}
 
@@ -220,4 +221,32 @@ func TestRealTimeInfo(t *testing.T) {
 			t.Errorf("chairID = %v, role of %v is %d", info["chairID"], row["pid"], want.Role)
 		}
 	}
+}
+
+// Tokens that end before what they promise, until that is healed.
+func TestTokensExpireEarly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Config{Faults: FaultPlan{Expire: 5 * time.Second}})
+		h, conf := p.Handler(), p.Conferences()[0]
+		ask := func(token string) int {
+			status, _, _ := get(t, h, "GET", pathWSToken, conf.ID, map[string]string{"X-Conference-Authorization": token})
+			return status
+		}
+		token := logIn(t, h, conf)
+		time.Sleep(4 * time.Second)
+		if got := ask(token); got != 200 {
+			t.Errorf("after 4 s: %d, want 200", got)
+		}
+		time.Sleep(time.Second)
+		if got := ask(token); got != 400 || p.Fired()["expire"] != 1 {
+			t.Errorf("after 5 s: %d, fired %d times, want 400 and once", got, p.Fired()["expire"])
+		}
+		token = logIn(t, h, conf)
+		p.Heal()
+		time.Sleep(29 * time.Minute)
+		if got := ask(token); got != 200 {
+			t.Errorf("healed, after 29 min: %d, want 200", got)
+		}
+	})
 }

@@ -35,7 +35,6 @@ type world struct {
 	layout         *Layout
 
 	people    []*person
-	byPID     map[string]*person
 	waiting   []*person
 	attendees []*attendee
 	speakers  []Speaker
@@ -86,7 +85,7 @@ type worldSpec struct {
 func newWorld(s worldSpec) *world {
 	w := &world{
 		rng: s.rng, dialect: dialectOf(s.index), id: s.id, password: s.password, canary: s.canary,
-		target: s.target, lively: s.lively, now: s.now, began: s.now, byPID: make(map[string]*person),
+		target: s.target, lively: s.lively, now: s.now, began: s.now,
 	}
 	w.actions, w.weight = actionTable(s.lively)
 	w.basic = w.newBasic(s.title)

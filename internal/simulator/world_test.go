@@ -131,8 +131,8 @@ func TestWorldKeepsItsSize(t *testing.T) {
 			t.Fatalf("step %d: %d people, want about 40", i, n)
 		}
 	}
-	if len(w.attendees) > maxAttendees+1 || len(w.waiting) > 10 || len(w.byPID) != len(w.people) {
-		t.Errorf("%d attendees, %d waiting, %d pids of %d people", len(w.attendees), len(w.waiting), len(w.byPID), len(w.people))
+	if len(w.attendees) > maxAttendees+1 || len(w.waiting) > 10 {
+		t.Errorf("%d attendees, %d waiting", len(w.attendees), len(w.waiting))
 	}
 	pids, accounts, chairs := make(map[string]int), make(map[string]int), 0
 	for _, p := range w.people {
@@ -235,6 +235,74 @@ func TestSeedDecidesTheWorld(t *testing.T) {
 	}
 	if cmp.Equal(one, other) {
 		t.Error("worlds of two seeds are equal")
+	}
+}
+
+// The gateway's own codec reads every frame that is made, and its requests are understood.
+func TestCodecUnderstands(t *testing.T) {
+	t.Parallel()
+	for index := range 4 {
+		w := testWorld(13, index, 10, false)
+		check := func(d draft) {
+			t.Helper()
+			version := int64(someTime)
+			if d.mode == confctl.Increment {
+				version = 39
+			}
+			data := appendNotify(nil, d.body, envelope{
+				action: d.kind.String(), mode: d.mode, confID: "900487914", msgID: "0a", version: version,
+				createTime: someTime, quoted: d.kind == confctl.RealTimeSubtitle,
+			})
+			f, err := confctl.Decode(data)
+			if err != nil {
+				t.Fatalf("Decode(%s) = %v", data, err)
+			}
+			if f.Kind != d.kind || f.Mode != d.mode || f.Version != version || f.CreateTime != someTime || f.MsgID != "0a" {
+				t.Errorf("Decode(%s) = %+v", data, f)
+			}
+		}
+		for i := range 500 {
+			for _, d := range w.step(someTime + int64(i)) {
+				check(d)
+			}
+		}
+		for k := range confctl.NumKinds {
+			if body, ok := w.full(nil, confctl.Kind(k)); ok {
+				check(draft{kind: confctl.Kind(k), mode: confctl.Full, body: body})
+			}
+		}
+	}
+	for _, token := range []string{"stb1", "Basic c3RiMQ=="} {
+		var req request
+		if err := json.Unmarshal(confctl.AppendSubscribe(nil, "7", documented, secret(token)), &req); err != nil {
+			t.Fatal(err)
+		}
+		d, err := req.payload()
+		if err != nil || req.Action != "Subscribe" || req.Sequence != "7" || bareToken(d.ConfToken) != "stb1" ||
+			!cmp.Equal(d.SubscribeType, documented) {
+			t.Errorf("a Subscribe request reads as %+v, %v", d.SubscribeType, err)
+		}
+	}
+}
+
+// A step of a large world, with its frames sealed for one link.
+func BenchmarkStep(b *testing.B) {
+	p := New(Config{Conferences: 1, Participants: 200})
+	r := p.order[0]
+	b.ReportAllocs()
+	for b.Loop() {
+		r.step(1)
+	}
+}
+
+// The full frame that every Subscribe to a large world brings.
+func BenchmarkFullParticipants(b *testing.B) {
+	w := testWorld(1, 0, 500, false)
+	b.ReportAllocs()
+	for b.Loop() {
+		if body, ok := w.full(nil, confctl.Participants); !ok || len(body) == 0 {
+			b.Fatal("no full frame")
+		}
 	}
 }
 
