@@ -88,8 +88,8 @@ func (l *LocalLimiter) Learn(api string, limit int, per time.Duration) {
 	if limit <= 0 || per <= 0 {
 		return
 	}
-	// Below ten calls a span a tenth is less than a call: then all of them are used, one at a time.
-	announced := Rate{Calls: max(1, limit-limit/10), Per: per}
+	// What is left out is the burst, so that both together never exceed the limit.
+	announced := Rate{Calls: max(1, limit-max(1, limit/10)), Per: per}
 	use := l.configured
 	if announced.perSecond() < use.perSecond() {
 		use = announced
