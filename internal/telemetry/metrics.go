@@ -116,6 +116,9 @@ func (m *Metrics) zero() {
 	for _, r := range []string{"ok", "refused", "error"} {
 		m.upstreamTokenRefresh.WithLabelValues(r)
 	}
+	for _, w := range []string{"action", "frame", "answer"} {
+		m.upstreamUnknown.WithLabelValues(w)
+	}
 	for _, s := range []string{"append", "deliver"} {
 		m.deliveryLatency.WithLabelValues(s)
 	}

@@ -1,0 +1,90 @@
+package oracle
+
+import (
+	"encoding/json"
+	"flag"
+	"strings"
+	"testing"
+	"time"
+
+	"confgate/internal/confctl"
+	"confgate/internal/gateway"
+	"confgate/internal/simulator"
+)
+
+var (
+	tokenLife = flag.Duration("oracle.tokenlife", 2*time.Second, "life of control tokens in TestControlTokenIsRefreshed")
+	tokenRun  = flag.Duration("oracle.tokenrun", 5*time.Second, "how long TestControlTokenIsRefreshed runs")
+)
+
+// awaitLink follows a conference's link until ok holds.
+func awaitLink(t *testing.T, c *client, nudge <-chan struct{}, ok func(state, reason string) bool) {
+	t.Helper()
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for {
+		var doc struct {
+			Link struct{ State, Reason string }
+		}
+		if err := json.Unmarshal(c.Report().Document, &doc); err != nil {
+			t.Fatal(err)
+		}
+		if ok(doc.Link.State, doc.Link.Reason) {
+			return
+		}
+		select {
+		case <-nudge:
+		case <-late.C:
+			t.Fatalf("link is still %+v", doc.Link)
+		}
+	}
+}
+
+// A wrong password is tried once, since a second try would lock the account; clients and operators are told.
+func TestWrongPasswordIsTriedOnce(t *testing.T) {
+	t.Parallel()
+	provider, origin := startProvider(t, simulator.Config{Conferences: 1, Seed: 4})
+	w := startWorker(t, provider, origin, func(o *gateway.Options) {
+		o.LogLevel = "info"
+		o.Conferences[0].Password = confctl.NewSecret("not-the-password")
+	})
+	nudge := make(chan struct{}, 1)
+	c := startClient(t, w, &client{name: "reader", conf: provider.Conferences()[0].ID, nudge: nudge})
+	awaitLink(t, c, nudge, func(state, reason string) bool { return state == "unavailable" && reason == "credentials" })
+	if got := provider.Requests()["token"]; got != 1 {
+		t.Errorf("%d token requests, want exactly one", got)
+	}
+	lines := 0
+	for line := range strings.Lines(w.log.String()) {
+		if strings.Contains(line, `"conf":"`+c.conf) && !strings.Contains(line, "new epoch") {
+			lines++
+		}
+	}
+	if lines != 1 {
+		t.Errorf("%d log lines about the conference, want one:\n%s", lines, w.log.String())
+	}
+}
+
+// A control token that runs out is refreshed before it does, and the link stays.
+func TestControlTokenIsRefreshed(t *testing.T) {
+	t.Parallel()
+	provider, origin := startProvider(t, simulator.Config{Conferences: 1, Participants: 10, Rate: 20, Seed: 5, TokenLife: *tokenLife})
+	w := startWorker(t, provider, origin, nil)
+	nudge := make(chan struct{}, 1)
+	c := &client{name: "reader", conf: provider.Conferences()[0].ID, nudge: nudge}
+	startClient(t, w, c)
+	awaitLink(t, c, nudge, func(state, _ string) bool { return state == "live" })
+	end := time.NewTimer(*tokenRun)
+	defer end.Stop()
+	<-end.C
+	provider.Pause()
+	awaitTruth(t, provider, []*client{c}, nudge)
+	r := provider.Requests()
+	if want := int(*tokenRun / *tokenLife); r["dial"] != 1 || r["token"] != 1 || r["refresh"] < want {
+		t.Errorf("requests %v; want one dial, one token and %d refreshes at least", r, want)
+	}
+	m := w.metrics(t)
+	if n := metric(t, m, `confgate_upstream_token_refresh_total{result="ok"}`); int(n) != r["refresh"] {
+		t.Errorf("%v refreshes counted, want %d", n, r["refresh"])
+	}
+}

@@ -1,0 +1,134 @@
+package oracle
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"confgate/internal/confctl"
+	"confgate/internal/fanout/fanouttest"
+	"confgate/internal/gateway"
+	"confgate/internal/simulator"
+)
+
+// world is the size that the tests of this file run at.
+func world(seed uint64, numbering string) simulator.Config {
+	return simulator.Config{Conferences: 3, Participants: 200, Rate: 150, Seed: seed, Numbering: numbering}
+}
+
+// restless disconnects some clients again and again until ctx is done.
+func restless(ctx context.Context, clients []*client, every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for i := 0; ; i++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			clients[i%len(clients)].Disconnect()
+		}
+	}
+}
+
+// run lets the world go on for a while, with every third client dropping its connection now and then.
+func run(t *testing.T, clients []*client, d time.Duration) {
+	t.Helper()
+	var some []*client
+	for i := 0; i < len(clients); i += 3 {
+		some = append(some, clients[i])
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { restless(ctx, some, 70*time.Millisecond) })
+	wg.Wait()
+}
+
+// stores are the logs that the oracle runs over.
+func stores(t *testing.T) map[string]func(*gateway.Options) {
+	t.Helper()
+	return map[string]func(*gateway.Options){
+		"memory": func(*gateway.Options) {},
+		"redis": func(o *gateway.Options) {
+			url, _ := fanouttest.StartRedis(t)
+			o.RedisURL = confctl.NewSecret(url)
+			o.SealKeyFile = sealKeyFile(t)
+		},
+	}
+}
+
+// Every client's document ends equal to the truth, over chains that are whole, after one snapshot, whatever topics and
+// scopes it has and however often it reconnected.
+func TestEveryDocumentEqualsTheTruth(t *testing.T) {
+	t.Parallel()
+	for name, store := range stores(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			provider, origin := startProvider(t, world(1, simulator.NumberPerKind))
+			w := startWorker(t, provider, origin, store)
+			nudge := make(chan struct{}, 1)
+			clients := audience(t, w, provider, nudge)
+			run(t, clients, 3*time.Second)
+			provider.Pause()
+			awaitTruth(t, provider, clients, nudge)
+			checkHistory(t, clients)
+
+			resumed := 0
+			for _, c := range clients {
+				resumed += c.Report().Recovered
+			}
+			if resumed < 10 {
+				t.Errorf("%d resumes, want ten at least", resumed)
+			}
+			m := w.metrics(t)
+			if n := metric(t, m, "confgate_upstream_frames_total"); n < 3*150 {
+				t.Errorf("%v frames, want the world to have moved", n)
+			}
+			if n := metric(t, m, "confgate_upstream_gaps_total"); n != 0 {
+				t.Errorf("%v gaps from a provider without faults, want 0", n)
+			}
+			if n := metric(t, m, "confgate_upstream_unknown_total"); n != 0 {
+				t.Errorf("%v unknown, want 0", n)
+			}
+		})
+	}
+}
+
+// The same with a provider that loses, repeats and swaps increments and cuts links, however it numbers them; compared when
+// the faults have stopped and one refresh has run.
+func TestFaultsHeal(t *testing.T) {
+	t.Parallel()
+	for _, numbering := range []string{simulator.NumberPerKind, simulator.NumberPerConference} {
+		t.Run(numbering, func(t *testing.T) {
+			t.Parallel()
+			cfg := world(2, numbering)
+			cfg.Faults = simulator.FaultPlan{Drop: 0.01, Repeat: 0.01, Swap: 0.01, Cut: 2 * time.Second, Garbage: 0.001, Unknown: 0.001, Seed: 7}
+			provider, origin := startProvider(t, cfg)
+			w := startWorker(t, provider, origin, func(o *gateway.Options) { o.RefreshInterval = 3 * time.Second })
+			nudge := make(chan struct{}, 1)
+			clients := audience(t, w, provider, nudge)
+			run(t, clients, 5*time.Second)
+			provider.Pause()
+			provider.Heal()
+			awaitTruth(t, provider, clients, nudge)
+			checkHistory(t, clients)
+
+			fired := provider.Fired()
+			for _, fault := range []string{"drop", "repeat", "swap", "cut", "garbage", "unknown"} {
+				if fired[fault] == 0 {
+					t.Errorf("fault %s never fired: %v", fault, fired)
+				}
+			}
+			m := w.metrics(t)
+			for _, name := range []string{
+				"confgate_upstream_gaps_total", "confgate_upstream_resyncs_total", "confgate_upstream_reconnects_total",
+				"confgate_upstream_unknown_total",
+			} {
+				if metric(t, m, name) == 0 {
+					t.Errorf("%s = 0, want it counted", name)
+				}
+			}
+		})
+	}
+}
