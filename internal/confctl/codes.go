@@ -123,12 +123,15 @@ func Classify(code string, httpStatus int, sentPassword bool) ErrorClass {
 	}
 }
 
-// SubscribeError is the refusal that a Subscribe answer's return code means; nil for 0.
-func SubscribeError(returnCode int64) *Error {
-	if returnCode == 0 {
+// SubscribeError is the refusal that the answer to a Subscribe means; nil where the answer says yes.
+func SubscribeError(answer *Frame) *Error {
+	if answer.ReturnCode == 0 {
 		return nil
 	}
-	code := CleanCode(strconv.FormatInt(returnCode, 10))
+	code := CleanCode(answer.ErrorCode)
+	if code == "" {
+		code = CleanCode(strconv.FormatInt(answer.ReturnCode, 10))
+	}
 	return &Error{API: "subscribe", Code: code, Class: Classify(code, 0, false)}
 }
 

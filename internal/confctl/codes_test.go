@@ -48,23 +48,25 @@ func TestClassify(t *testing.T) {
 
 func TestSubscribeError(t *testing.T) {
 	t.Parallel()
-	if err := SubscribeError(0); err != nil {
-		t.Errorf("SubscribeError(0) = %v, want nil", err)
+	if err := SubscribeError(&Frame{}); err != nil {
+		t.Errorf("SubscribeError() of a yes = %v, want nil", err)
 	}
 	tests := []struct {
-		code  int64
-		want  string
-		class ErrorClass
+		answer Frame
+		want   string
+		class  ErrorClass
 	}{
-		{111072006, "MMC.111072006", ClassEnd},
-		{111081006, "MMC.111081006", ClassToken},
-		{1, "1", ClassRetry},
-		{-1, "-1", ClassRetry},
+		{Frame{ReturnCode: 111072006}, "MMC.111072006", ClassEnd},
+		{Frame{ReturnCode: 111081006}, "MMC.111081006", ClassToken},
+		{Frame{ReturnCode: -1, ErrorCode: "MMC.111081006"}, "MMC.111081006", ClassToken},
+		{Frame{ReturnCode: -1, ErrorCode: "the token was hunter2"}, "unreadable", ClassRetry},
+		{Frame{ReturnCode: 1}, "1", ClassRetry},
+		{Frame{ReturnCode: -1}, "-1", ClassRetry},
 	}
 	for _, tt := range tests {
-		err := SubscribeError(tt.code)
+		err := SubscribeError(&tt.answer)
 		if err == nil || err.Code != tt.want || err.Class != tt.class {
-			t.Errorf("SubscribeError(%d) = %v, want code %s, class %v", tt.code, err, tt.want, tt.class)
+			t.Errorf("SubscribeError(%d, %q) = %v, want code %s, class %v", tt.answer.ReturnCode, tt.answer.ErrorCode, err, tt.want, tt.class)
 		}
 	}
 }

@@ -326,7 +326,7 @@ func span(s string) time.Duration {
 	case "hour":
 		return time.Duration(n) * time.Hour
 	case "day":
-		return min(time.Duration(n), 365) * 24 * time.Hour
+		return time.Duration(min(n, 365)) * 24 * time.Hour
 	default:
 		return 0
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -27,9 +28,7 @@ func newProvider(t *testing.T, status int, body string, header http.Header) (*pr
 	p := &provider{}
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.last.Store(r)
-		for k, v := range header {
-			w.Header()[k] = v
-		}
+		maps.Copy(w.Header(), header)
 		w.WriteHeader(status)
 		_, _ = w.Write([]byte(body))
 	}))
@@ -159,13 +158,18 @@ func TestRefusals(t *testing.T) {
 		header http.Header
 		want   Error
 	}{
-		{"wrong password", 400, `{"error_code":"MMC.111072065","error_msg":"pw is wrong"}`, nil,
-			Error{Code: "MMC.111072065", Class: ClassCredentials}},
+		{
+			"wrong password", 400, `{"error_code":"MMC.111072065","error_msg":"pw is wrong"}`, nil,
+			Error{Code: "MMC.111072065", Class: ClassCredentials},
+		},
 		{"locked", 423, `{"error_code":"MMC.111072064"}`, nil, Error{Code: "MMC.111072064", Class: ClassLocked}},
 		{"return code in a 200", 200, `{"returnCode":111072005,"returnDesc":"x"}`, nil, Error{Code: "MMC.111072005", Class: ClassWait}},
 		{"return code inside data", 200, `{"data":{"returnCode":"111072006"}}`, nil, Error{Code: "MMC.111072006", Class: ClassEnd}},
-		{"throttled", 429, `{"error_code":"APIG.0308"}`, http.Header{"Retry-After": {"7"}},
-			Error{Code: "APIG.0308", Class: ClassLimit, RetryAfter: 7 * time.Second}},
+		{
+			"throttled", 429, `{"error_code":"APIG.0308"}`,
+			http.Header{"Retry-After": {"7"}},
+			Error{Code: "APIG.0308", Class: ClassLimit, RetryAfter: 7 * time.Second},
+		},
 		{"no body", 502, ``, nil, Error{}},
 		{"not JSON", 200, `<html>pw</html>`, nil, Error{Code: "unreadable"}},
 		{"no token", 200, `{"data":{}}`, nil, Error{Code: "no-token"}},

@@ -534,6 +534,7 @@ type rig struct {
 	metrics  *telemetry.Metrics
 	cancel   context.CancelFunc
 	result   chan error
+	set      func(password string) error // SetPassword in the rig's own bubble
 }
 
 type option func(*Config)
@@ -555,7 +556,10 @@ func newRig(t *testing.T, log *fakeLog, p *fakeProvider, opts ...option) *rig {
 	if p != nil {
 		s.provider = p
 	}
-	return &rig{Session: s, log: log, provider: p, lines: lines, metrics: cfg.Metrics, result: make(chan error, 1)}
+	return &rig{
+		Session: s, log: log, provider: p, lines: lines, metrics: cfg.Metrics, result: make(chan error, 1),
+		set: func(password string) error { return s.SetPassword(t.Context(), confctl.NewSecret(password)) },
+	}
 }
 
 // start runs the session; stop must be called before a bubble ends.
@@ -579,15 +583,15 @@ func (r *rig) stop(t *testing.T) {
 	})
 }
 
-// run puts a session in a bubble, lets it settle, and hands it to fn.
-func run(t *testing.T, log *fakeLog, p *fakeProvider, fn func(t *testing.T, r *rig), opts ...option) {
+// run puts a session in a bubble, lets it settle, and hands it to fn, which may use t, but not end it.
+func run(t *testing.T, log *fakeLog, p *fakeProvider, fn func(r *rig), opts ...option) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, log, p, opts...).start(t.Context())
 		// Not 0, so that frames of now are newer than those of the start.
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		fn(t, r)
+		fn(r)
 		r.stop(t)
 	})
 }

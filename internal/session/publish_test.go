@@ -58,7 +58,7 @@ func TestUnansweredAppendIsRepeatedUnchanged(t *testing.T) {
 	t.Parallel()
 	p, log := newFakeProvider(), newFakeLog()
 	p.fulls = full(roster("p1"))
-	run(t, log, p, func(t *testing.T, r *rig) {
+	run(t, log, p, func(r *rig) {
 		log.with(func() { log.appends, log.loseAnswers = nil, 1 })
 		for n := range 50 {
 			p.wire().in <- renamed(int64(n+1), "p1", fmt.Sprint("name ", n))
@@ -104,7 +104,7 @@ func TestLogAwayAndBack(t *testing.T) {
 			t.Parallel()
 			p, log := newFakeProvider(), newFakeLog()
 			p.fulls = full(roster("p1"))
-			run(t, log, p, func(t *testing.T, _ *rig) {
+			run(t, log, p, func(*rig) {
 				log.with(func() { log.away = true })
 				for n := range tt.changes {
 					p.wire().in <- renamed(int64(n+1), "p1", fmt.Sprint("name ", n))
@@ -143,7 +143,7 @@ func TestLogAwayAtTheStart(t *testing.T) {
 	t.Parallel()
 	p, log := newFakeProvider(), newFakeLog()
 	p.fulls, log.away = full(roster("p1")), true
-	run(t, log, p, func(t *testing.T, _ *rig) {
+	run(t, log, p, func(*rig) {
 		pass(time.Minute)
 		if len(p.calls) != 0 {
 			t.Errorf("calls of the provider without a log = %v, want none", p.calls)
@@ -158,7 +158,7 @@ func TestEpochLost(t *testing.T) {
 	t.Parallel()
 	p, log := newFakeProvider(), newFakeLog()
 	p.fulls = full(roster("p1", "p2"))
-	run(t, log, p, func(t *testing.T, _ *rig) {
+	run(t, log, p, func(*rig) {
 		log.with(func() { log.pos, log.doc, log.did = conference.Position{}, conference.NewDoc(), false })
 		p.wire().in <- renamed(1, "p1", "Zoe")
 		pass(3 * time.Second)
@@ -180,7 +180,7 @@ func TestMisplacedAppendsClaimAgainSlowly(t *testing.T) {
 	t.Parallel()
 	p, log := newFakeProvider(), newFakeLog()
 	p.fulls = full(roster("p1"))
-	run(t, log, p, func(t *testing.T, _ *rig) {
+	run(t, log, p, func(*rig) {
 		log.with(func() { log.misplaced = 1000 })
 		p.wire().in <- renamed(1, "p1", "Zoe")
 		p.wire().in <- subtitle("kept")
@@ -205,7 +205,7 @@ func TestTakeover(t *testing.T) {
 	p.fulls = full(roster("p1", "p2"), func() []byte {
 		return notify("ConfBasicInfoNotify", confctl.Full, 0, "", `,"title":"T","guestJoinUri":"https://canary"`)
 	})
-	run(t, log, p, func(t *testing.T, _ *rig) {
+	run(t, log, p, func(*rig) {
 		p.wire().in <- notify("InviteResultNotify", confctl.Full, 0, `[{"callNumber":"+99","resultCode":"11072076"}]`, "")
 		pass(time.Minute)
 	})
@@ -215,7 +215,7 @@ func TestTakeover(t *testing.T) {
 	for _, secretless := range []bool{false, true} {
 		log.secretless = secretless
 		before := len(log.changes)
-		run(t, log, p, func(t *testing.T, _ *rig) {
+		run(t, log, p, func(*rig) {
 			p.wire().in <- notify("InviteResultNotify", confctl.Full, 0, `[{"callNumber":"+99","resultCode":"11072076"}]`, "")
 			pass(5 * time.Second)
 			wantLink(t, log, "live")
@@ -239,7 +239,7 @@ func TestDifferenceWithoutSecrets(t *testing.T) {
 	p.fulls = full(roster("p1"), func() []byte {
 		return notify("ConfBasicInfoNotify", confctl.Full, 0, "", `,"title":"T","guestJoinUri":"https://canary"`)
 	})
-	run(t, log, p, func(t *testing.T, _ *rig) {
+	run(t, log, p, func(*rig) {
 		before := len(log.bodies(conference.Info))
 		log.with(func() { log.misplaced = 1 })
 		p.wire().in <- renamed(1, "p1", "Zoe")
@@ -257,7 +257,7 @@ func TestCheckpoints(t *testing.T) {
 	t.Parallel()
 	p, log := newFakeProvider(), newFakeLog()
 	p.fulls = full(roster("p1"))
-	run(t, log, p, func(t *testing.T, _ *rig) {
+	run(t, log, p, func(*rig) {
 		pass(DefaultCheckpoint + time.Second)
 		if got := log.count("checkpoint"); got != 1 {
 			t.Errorf("checkpoints of a quiet conference = %d, want 1", got)
@@ -290,7 +290,7 @@ func TestUnreadableMemory(t *testing.T) {
 	for _, memory := range []string{`{`, `{"state":7,"continuity":[]}`, `{"continuity":{"kind":-1}}`} {
 		p, log := newFakeProvider(), newFakeLog()
 		p.fulls, log.memory = full(roster("p1")), []byte(memory)
-		run(t, log, p, func(t *testing.T, r *rig) {
+		run(t, log, p, func(r *rig) {
 			wantLink(t, log, "live")
 			if r.lines.FilterMessageSnippet("unreadable").Len() == 0 {
 				t.Errorf("memory %s: no line says that it is unreadable", memory)

@@ -17,7 +17,7 @@ func TestLive(t *testing.T) {
 	t.Parallel()
 	p := newFakeProvider()
 	p.fulls = full(roster("p1", "p2"))
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		wantLink(t, r.log, "live")
 		if got := r.log.topic(conference.Participants); !strings.Contains(got, `"p1"`) || !strings.Contains(got, `"p2"`) {
 			t.Errorf("participants = %s, want p1 and p2", got)
@@ -41,7 +41,7 @@ func TestWrongPassword(t *testing.T) {
 	p := newFakeProvider()
 	p.fulls = full()
 	wrong := func(c *Config) { c.Password = confctl.NewSecret("canary-wrong") }
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		refusedAt := time.Now()
 		pass(time.Hour)
 		if got := p.count("token"); got != 1 {
@@ -56,11 +56,11 @@ func TestWrongPassword(t *testing.T) {
 			t.Errorf("error lines = %q and %d warnings, want one line alone", lines, others)
 		}
 		if time.Since(refusedAt) < DefaultSamePassword {
-			t.Fatal("the bubble's time stands still")
+			t.Error("the bubble's time stands still")
 		}
 		set := func(pw string) {
-			if err := r.SetPassword(t.Context(), confctl.NewSecret(pw)); err != nil {
-				t.Fatal(err)
+			if err := r.set(pw); err != nil {
+				t.Error(err)
 			}
 			pass(time.Second)
 		}
@@ -86,14 +86,14 @@ func TestRefusalOutlivesTheProcess(t *testing.T) {
 	p, log := newFakeProvider(), newFakeLog()
 	p.fulls = full()
 	wrong := func(c *Config) { c.Password, c.RefusalKey = confctl.NewSecret("canary-wrong"), []byte("key") }
-	run(t, log, p, func(t *testing.T, r *rig) { wantLink(t, r.log, "unavailable/credentials") }, wrong)
-	run(t, log, p, func(t *testing.T, r *rig) {
+	run(t, log, p, func(r *rig) { wantLink(t, r.log, "unavailable/credentials") }, wrong)
+	run(t, log, p, func(r *rig) {
 		wantLink(t, r.log, "unavailable/credentials")
 		if got := p.count("token"); got != 1 {
 			t.Errorf("token requests of both processes = %d, want 1", got)
 		}
 	}, wrong)
-	run(t, log, p, func(t *testing.T, r *rig) { wantLink(t, r.log, "live") },
+	run(t, log, p, func(r *rig) { wantLink(t, r.log, "live") },
 		func(c *Config) { c.RefusalKey = []byte("key") })
 	if strings.Contains(string(log.memory), "canary") {
 		t.Errorf("memory %s holds the password", log.memory)
@@ -105,7 +105,7 @@ func TestLocked(t *testing.T) {
 	p := newFakeProvider()
 	p.fulls = full()
 	p.onToken = func() error { return refusalOf("token", "MMC.111072064", true) }
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		wantLink(t, r.log, "unavailable/locked")
 		pass(DefaultLocked - time.Second)
 		if got := p.count("token"); got != 1 {
@@ -122,7 +122,7 @@ func TestNotStarted(t *testing.T) {
 	p := newFakeProvider()
 	p.fulls = full()
 	p.onToken = func() error { return refusalOf("token", "MMC.111072005", true) }
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		pass(10 * time.Minute)
 		wantLink(t, r.log, "waiting/not_started")
 		times := p.at("token")
@@ -147,7 +147,7 @@ func TestControlTokenStaysFresh(t *testing.T) {
 	t.Parallel()
 	p := newFakeProvider()
 	p.life, p.fulls = 6*time.Second, full()
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		pass(30 * time.Second)
 		if got := p.count("refresh"); got != 7 {
 			t.Errorf("refreshes in 30 s of a token of 6 s = %d, want 7", got)
@@ -181,7 +181,7 @@ func TestRefreshFailsForAWhile(t *testing.T) {
 	t.Parallel()
 	p := newFakeProvider()
 	p.fulls = full()
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		p.with(func() { p.onRefresh = func() error { return errors.New("network") } })
 		pass(29 * time.Minute)
 		if got := p.count("refresh"); got < 8 || got > 10 {
@@ -200,7 +200,7 @@ func TestTokenRefusedOnTheWay(t *testing.T) {
 	t.Parallel()
 	p := newFakeProvider()
 	p.fulls = full()
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		// The token at hand is refused once: another one by password, at once.
 		refusals := 1
 		p.with(func() {
@@ -235,7 +235,7 @@ func TestBackoff(t *testing.T) {
 	p := newFakeProvider()
 	p.fulls = full()
 	p.onDial = func() error { return errors.New("no route") }
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		pass(10 * time.Minute)
 		wantLink(t, r.log, "connecting/network")
 		times := p.at("dial")
@@ -273,7 +273,7 @@ func TestProviderThrottles(t *testing.T) {
 	p.onToken = func() error {
 		return &confctl.Error{API: "token", HTTPStatus: 429, Class: confctl.ClassLimit, RetryAfter: 40 * time.Second}
 	}
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		wantLink(t, r.log, "connecting/limit")
 		pass(39 * time.Second)
 		if got := p.count("token"); got != 1 {
@@ -289,7 +289,7 @@ func TestReconnectWithoutGhosts(t *testing.T) {
 	t.Parallel()
 	p := newFakeProvider()
 	p.fulls = full(roster("p1", "p2"))
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		before := len(r.log.changes)
 		p.with(func() { p.fulls = full(roster("p1", "p3")) })
 		p.wire().fail(errors.New("cut"))
@@ -320,7 +320,7 @@ func TestEnded(t *testing.T) {
 			t.Parallel()
 			p := newFakeProvider()
 			p.fulls = full(roster("p1"))
-			run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+			run(t, newFakeLog(), p, func(r *rig) {
 				p.wire().in <- dynamic("Destroyed")
 				pass(0)
 				wantLink(t, r.log, "ended")
@@ -368,7 +368,7 @@ func TestSilentProvider(t *testing.T) {
 	t.Parallel()
 	p := newFakeProvider()
 	p.fulls = full()
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		pass(5 * time.Minute)
 		wantLink(t, r.log, "live")
 		p.silent.Store(true)
@@ -394,7 +394,7 @@ func TestGapIsHealed(t *testing.T) {
 	t.Parallel()
 	p := newFakeProvider()
 	p.fulls = full(roster("p1"))
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		pass(5 * time.Second)
 		p.wire().in <- renamed(1, "p1", "A")
 		p.wire().in <- renamed(2, "p1", "B")
@@ -418,7 +418,7 @@ func TestRosterByREST(t *testing.T) {
 	t.Parallel()
 	p := newFakeProvider()
 	p.roster = &confctl.RealTimeInfo{Participants: []confctl.RealTimeParticipant{{PID: "p7", Name: "Ada"}}}
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		pass(3 * time.Second)
 		if got := r.log.topic(conference.Participants); !strings.Contains(got, `"Ada"`) {
 			t.Errorf("participants without full frames = %q, want those of realTimeInfo", got)
@@ -450,7 +450,7 @@ func TestSubscribeListRefused(t *testing.T) {
 		}
 		return 1
 	}
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		wantLink(t, r.log, "live")
 		if p.count("subscribe") != 2 || p.count("dial") != 1 {
 			t.Errorf("Subscribes and dials = %d, %d; want 2, 1", p.count("subscribe"), p.count("dial"))
@@ -478,7 +478,7 @@ func TestSubscribeRefused(t *testing.T) {
 			t.Parallel()
 			p := newFakeProvider()
 			p.refuse = func([]string) int64 { return tt.code }
-			run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+			run(t, newFakeLog(), p, func(r *rig) {
 				wantLink(t, r.log, tt.want)
 				if p.count("subscribe") != tt.subscribes || p.count("refresh") != tt.refreshes {
 					t.Errorf("Subscribes and refreshes = %d, %d; want %d, %d",
@@ -504,7 +504,7 @@ func TestSubscribeRefusedForAnOldToken(t *testing.T) {
 		}
 		return 0
 	}
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		wantLink(t, r.log, "live")
 		// The same once more, for a resync.
 		p.with(func() { refusals = 1 })
@@ -523,7 +523,7 @@ func TestClosedBeforeTheAnswer(t *testing.T) {
 	p := newFakeProvider()
 	p.fulls = full()
 	p.onDial = func() error { return nil }
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		// From now on the provider closes where authentication fails, and says no more: a token by password helps.
 		p.with(func() {
 			p.onDial = func() error {
@@ -551,7 +551,7 @@ func TestGarbage(t *testing.T) {
 	t.Parallel()
 	p := newFakeProvider()
 	p.fulls = full(roster("p1"))
-	run(t, newFakeLog(), p, func(t *testing.T, r *rig) {
+	run(t, newFakeLog(), p, func(r *rig) {
 		for range 90 {
 			p.wire().in <- []byte(`canary-garbage{`)
 			p.wire().in <- []byte(`{"action":"MysteryNotify","msgMode":0,"data":{}}`)
@@ -579,7 +579,7 @@ func TestSetPasswordAfterTheEnd(t *testing.T) {
 		r := newRig(t, newFakeLog(), newFakeProvider()).start(t.Context())
 		synctest.Wait()
 		r.stop(t)
-		if err := r.SetPassword(t.Context(), confctl.NewSecret("x")); !errors.Is(err, ErrStopped) {
+		if err := r.set("x"); !errors.Is(err, ErrStopped) {
 			t.Errorf("SetPassword() after Run = %v, want ErrStopped", err)
 		}
 	})
@@ -590,7 +590,7 @@ func TestNoSecretsInLines(t *testing.T) {
 	p, log := newFakeProvider(), newFakeLog()
 	p.password = "canary-password"
 	p.fulls = full(roster("p1"))
-	run(t, log, p, func(t *testing.T, r *rig) {
+	run(t, log, p, func(r *rig) {
 		p.wire().fail(errors.New("cut"))
 		pass(time.Hour)
 		p.with(func() { p.password = "another" })

@@ -129,13 +129,13 @@ func TestSimulatedWrongPassword(t *testing.T) {
 	log := newFakeLog()
 	r := s.session(t, log, func(c *Config) { c.Password = confctl.NewSecret("canary-wrong") })
 	log.awaitLink(t, "unavailable/credentials")
-	if err := r.SetPassword(t.Context(), confctl.NewSecret("canary-wrong")); err != nil {
+	if err := r.set("canary-wrong"); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.Requests()["token"]; got != 1 {
 		t.Errorf("token requests = %d, want 1", got)
 	}
-	if err := r.SetPassword(t.Context(), s.cred.Password); err != nil {
+	if err := r.set(s.cred.Password.Reveal()); err != nil {
 		t.Fatal(err)
 	}
 	log.awaitLink(t, "live")

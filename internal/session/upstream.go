@@ -355,7 +355,7 @@ func (a *actor) follow(now time.Time) time.Time {
 // types, once a link. A token that is refused is renewed without touching the link, once in a row.
 func (a *actor) subscribed(ctx context.Context, f *confctl.Frame, now time.Time) {
 	l := a.link
-	err := confctl.SubscribeError(f.ReturnCode)
+	err := confctl.SubscribeError(f)
 	if err == nil {
 		l.answered, l.renewed = true, false
 		return
