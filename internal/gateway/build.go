@@ -1,0 +1,213 @@
+package gateway
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"confgate/internal/confctl"
+	"confgate/internal/edge"
+	"confgate/internal/edge/page"
+	"confgate/internal/fanout"
+	"confgate/internal/session"
+	"confgate/internal/subscribe"
+	"confgate/internal/telemetry"
+)
+
+// Build makes a worker: it checks the options, reads the files that they name, and opens the two listeners, so that a
+// worker that could be built can be reached. It starts nothing; Redis and the provider needn't be there. What it refuses
+// is in the error as *BadValue.
+func Build(opts Options) (*Worker, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	opts = opts.withDefaults()
+	log, err := telemetry.NewLogger(opts.LogOutput, opts.LogLevel, opts.LogFormat)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	w := &Worker{
+		opts:    opts,
+		log:     log.With(zap.String(telemetry.KeyWorker, opts.WorkerID)),
+		metrics: telemetry.NewMetrics(opts.Version.Version, opts.Version.Commit, opts.Version.Go),
+	}
+	auth, err := opts.authenticator()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := opts.sealKeys()
+	if err != nil {
+		return nil, err
+	}
+	if w.store, err = w.openLog(keys.ring); err != nil {
+		return nil, err
+	}
+	if w.sessions, err = w.sessionConfigs(keys.refusal); err != nil {
+		return nil, errors.Join(err, w.store.close())
+	}
+	w.feeds = fanout.NewFeeds(fanout.FeedOptions{
+		Log: w.store.Log, Encoder: edge.Encoder{}, Known: w.known, ResumeWindow: opts.ResumeWindow, Logger: w.log,
+	})
+	pageConfig := page.Config{Auth: opts.Auth}
+	if opts.Auth == AuthNone { // else the ids are for those who have a token
+		pageConfig.Conferences = w.conferenceIDs
+	}
+	w.edge = edge.New(edge.Config{
+		Source: source{w.feeds}, Auth: auth, Metrics: w.metrics, Log: w.log, Page: page.Handler(pageConfig),
+		AllowedOrigins: opts.AllowedOrigins, WorkerID: opts.WorkerID,
+	})
+	if err := w.listen(); err != nil {
+		return nil, errors.Join(err, w.store.close())
+	}
+	return w, nil
+}
+
+// listen opens both listeners or none.
+func (w *Worker) listen() error {
+	addr, err := w.opts.clientAddress()
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	var lc net.ListenConfig
+	if w.clients, err = lc.Listen(context.Background(), "tcp", addr); err != nil {
+		return fmt.Errorf("gateway: --listen: %w", err)
+	}
+	if w.operators, err = lc.Listen(context.Background(), "tcp", w.opts.AdminListen); err != nil {
+		return errors.Join(fmt.Errorf("gateway: --admin-listen: %w", err), w.clients.Close())
+	}
+	return nil
+}
+
+// known says whether a conference is one that this fleet holds. Until workers share conferences out, each is named to
+// every worker that is to serve it.
+func (w *Worker) known(conf string) bool {
+	for _, c := range w.opts.Conferences {
+		if c.ID == conf {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *Worker) conferenceIDs() []string {
+	ids := make([]string, len(w.opts.Conferences))
+	for i, c := range w.opts.Conferences {
+		ids[i] = c.ID
+	}
+	return ids
+}
+
+func (o Options) authenticator() (edge.Authenticator, error) {
+	if o.Auth == AuthNone {
+		return edge.Anyone{}, nil
+	}
+	secret, err := readHMACSecret(o.AuthHMACSecretFile)
+	if err != nil {
+		return nil, err
+	}
+	auth, err := edge.NewHMAC(secret, o.AuthIssuer, o.AuthAudience)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	return auth, nil
+}
+
+// sealKeys are what the seal key file gives: the ring that seals, and a key for the HMACs of refused passwords. Both are
+// nil without a file.
+type sealKeys struct {
+	ring    *fanout.Keyring
+	refusal []byte
+}
+
+func (o Options) sealKeys() (sealKeys, error) {
+	if o.SealKeyFile == "" {
+		return sealKeys{}, nil
+	}
+	s, _ := findSetting(settings(), "seal-key-file")
+	refused := &BadValue{Flag: s.name, Value: o.SealKeyFile, Want: s.want}
+	data, err := os.ReadFile(o.SealKeyFile)
+	if err != nil {
+		return sealKeys{}, refused
+	}
+	ring, err := fanout.ParseKeyFile(data)
+	if err != nil {
+		return sealKeys{}, fmt.Errorf("%w: %w", refused, err)
+	}
+	// Another key file makes another HMAC key: then a refused password may be tried once more, which does no harm.
+	mac := hmac.New(sha256.New, data)
+	mac.Write([]byte("confgate refusal key"))
+	return sealKeys{ring, mac.Sum(nil)}, nil
+}
+
+func (w *Worker) openLog(keys *fanout.Keyring) (store, error) {
+	logOptions := fanout.LogOptions{ResumeWindow: w.opts.ResumeWindow, Metrics: w.metrics, Logger: w.log}
+	if w.opts.RedisURL.Empty() {
+		idle := func(ctx context.Context) error { <-ctx.Done(); return nil }
+		return store{fanout.NewMemoryLog(logOptions), idle, func() error { return nil }}, nil
+	}
+	redisOptions, err := parseRedisURL(w.opts.RedisURL.Reveal())
+	if err != nil {
+		return store{}, fmt.Errorf("gateway: --redis-url: %w", err)
+	}
+	client := redis.NewUniversalClient(redisOptions)
+	log := fanout.NewRedisLog(client, keys, logOptions)
+	return store{log, log.Run, client.Close}, nil
+}
+
+// sessionConfigs is what to run a session of for each conference.
+func (w *Worker) sessionConfigs(refusalKey []byte) ([]session.Config, error) {
+	base, err := parseOrigin(w.opts.ProviderURL, "https", "http")
+	if err != nil {
+		return nil, fmt.Errorf("gateway: --provider-url: %w", err)
+	}
+	// The server name is that of links, which go to addresses; the API has a name of its own, unless it is an address too.
+	apiName := ""
+	if _, err := netip.ParseAddr(base.Hostname()); err == nil {
+		apiName = w.opts.ProviderServerName
+	}
+	apiTLS, err := session.TLSConfig(w.opts.ProviderCAFile, apiName)
+	if err != nil {
+		s, _ := findSetting(settings(), "provider-ca-file")
+		return nil, &BadValue{Flag: s.name, Value: w.opts.ProviderCAFile, Want: s.want}
+	}
+	linkTLS := apiTLS.Clone()
+	linkTLS.ServerName = w.opts.ProviderServerName
+	rate, err := session.ParseRate(w.opts.ProviderRate)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: --provider-rate: %w", err)
+	}
+	types, err := subscribe.Types(w.opts.Topics)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: --topics: %w", err)
+	}
+	shared := session.Config{
+		Log: w.store.Log, Limiter: session.NewLimiter(rate),
+		API: &confctl.API{Base: base, HTTP: session.HTTPClient(apiTLS)}, TLS: linkTLS,
+		Types: types, Numbering: subscribe.Numbering(w.opts.ProviderNumbering),
+		Refresh: w.opts.RefreshInterval, Heartbeat: w.opts.HeartbeatInterval,
+		RefusalKey: refusalKey, Logger: w.log, Metrics: w.metrics,
+	}
+	if w.opts.ProviderWSURL != "" {
+		if shared.WSURL, err = parseOrigin(w.opts.ProviderWSURL, "wss", "ws"); err != nil {
+			return nil, fmt.Errorf("gateway: --provider-ws-url: %w", err)
+		}
+	}
+	var configs []session.Config
+	for _, c := range w.opts.Conferences {
+		cfg := shared
+		cfg.Conference = c.ID
+		if cfg.Password, err = c.password(); err != nil {
+			return nil, err
+		}
+		configs = append(configs, cfg)
+	}
+	return configs, nil
+}
