@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"confgate/internal/gateway"
+)
+
+// Set by the linker (see the Makefile); empty in a plain `go run` or `go install`.
+var version, commit string
+
+// Exit statuses.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+func main() {
+	ctx, stop := untilSignal(context.Background(), os.Exit)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// untilSignal makes a context that SIGINT or SIGTERM ends. A second one ends the process at once, with the status that
+// shells give to a program killed by that signal.
+func untilSignal(parent context.Context, exit func(int)) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		first := true
+		for {
+			select {
+			case s := <-signals:
+				if !first {
+					number, _ := s.(syscall.Signal)
+					exit(128 + int(number))
+				}
+				first = false
+				cancel(fmt.Errorf("signal: %s", s))
+			case <-done:
+				return
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel(nil)
+	}
+}
+
+// usageError is a mistake on the command line or in the configuration.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// run executes one command line and gives the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := &cobra.Command{
+		Use:           "gateway",
+		Short:         "A real-time gateway between a conferencing service and browsers",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		// An error is one line.
+		DisableSuggestions: true,
+		Example:            "  gateway demo\n  gateway serve --help",
+		CompletionOptions: cobra.CompletionOptions{
+			HiddenDefaultCmd: true,
+		},
+	}
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
+	})
+	root.AddCommand(demoCommand(), serveCommand(), simulateCommand(), watchCommand(), tokenCommand(), versionCommand())
+
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	_, _ = fmt.Fprintln(stderr, err)                                      // if that fails nobody is left to tell
+	if _, usage := errors.AsType[usageError](err); usage || cmd == root { // root: no such command
+		return exitUsage
+	}
+	return exitError
+}
+
+// args turns a check of the arguments' number into a usage error.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, given []string) error {
+		if err := check(cmd, given); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print version, commit and Go version",
+		Example: "  gateway version",
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), gateway.NewVersion(version, commit))
+			return err
+		},
+	}
+}
