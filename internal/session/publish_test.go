@@ -206,8 +206,12 @@ func TestTakeover(t *testing.T) {
 		return notify("ConfBasicInfoNotify", confctl.Full, 0, "", `,"title":"T","guestJoinUri":"https://canary"`)
 	})
 	run(t, log, p, func(*rig) {
-		p.wire().in <- notify("InviteResultNotify", confctl.Full, 0, `[{"callNumber":"+99","resultCode":"11072076"}]`, "")
 		pass(time.Minute)
+		p.wire().in <- notify("InviteResultNotify", confctl.Full, 0, `[{"callNumber":"+99","resultCode":"11072076"}]`, "")
+		pass(checkpointSoon + time.Millisecond)
+		if got := len(log.bodies(conference.Invites)); got != 1 {
+			t.Errorf("invite events = %d, want 1", got)
+		}
 	})
 	if len(log.stored) == 0 {
 		t.Fatal("no checkpoint was stored")

@@ -36,12 +36,14 @@ func (s *Session) Run(ctx context.Context) error {
 	defer close(s.stopped)
 	a := newActor(s.cfg, s.provider)
 	ctx, cancel := context.WithCancel(ctx)
-	err := a.run(ctx, s.passwords)
-	a.closeLink()
-	cancel()
-	a.children.Wait()
-	a.drain()
-	return err
+	// Deferred, so that a broken invariant that panics leaves nothing behind either.
+	defer func() {
+		a.closeLink()
+		cancel()
+		a.children.Wait()
+		a.drain()
+	}()
+	return a.run(ctx, s.passwords)
 }
 
 // SetPassword gives the session a chair password, as somebody named it. One that the provider has refused is tried again only

@@ -265,13 +265,14 @@ func (a *actor) clear(now time.Time) {
 // moveLink changes the topic "link", with a line for operators where there is something to know.
 func (a *actor) moveLink(state conference.LinkState, reason conference.LinkReason, now time.Time, fields ...zap.Field) {
 	was, _ := a.state.Link()
+	first := a.moved == ""
 	a.m.LinkMoved(string(a.moved), string(state))
 	a.moved = state
 	changes := a.state.SetLink(state, reason, now.UnixMilli())
-	if len(changes) == 0 {
+	a.publish(changes, time.Time{})
+	if len(changes) == 0 && !first {
 		return
 	}
-	a.publish(changes, time.Time{})
 	fields = append(fields, telemetry.State(string(state)), telemetry.Reason(string(reason)))
 	switch state {
 	case conference.LinkLive:
