@@ -1,5 +1,7 @@
 package conference
 
+import "maps"
+
 // read, pii and secret are rules for values that are shown whole to those who see them.
 var (
 	read   = &rule{leaf: true}
@@ -11,9 +13,7 @@ var (
 func members(parts ...map[string]*rule) *rule {
 	r := &rule{kids: map[string]*rule{}}
 	for _, part := range parts {
-		for name, kid := range part {
-			r.kids[name] = kid
-		}
+		maps.Copy(r.kids, part)
 	}
 	return r
 }

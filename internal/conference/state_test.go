@@ -107,12 +107,18 @@ func TestApply(t *testing.T) {
 			{pList, inc, `"data":` + person("a", `"HAND":"1"`), []string{`participants {"a":{"handRaised":true}}`}, false},
 		}},
 		{"both spellings, numbers for strings, values outside the enumeration", []step{
-			{pList, inc, `"data":[` + person("a", `"CLICENT_LOGIN_TYPE":"Pad","TEL":123,"ROLE":"9","STATE":2,"ADDTIME":"5","MUTE":"x"`) + `]`,
-				[]string{`participants {"a":{"client":"pad","joinedAt":5,"muted":"x","phone":"123","role":"9","state":"joining"}}`}, false},
+			{
+				pList, inc, `"data":[` + person("a", `"CLICENT_LOGIN_TYPE":"Pad","TEL":123,"ROLE":"9","STATE":2,"ADDTIME":"5","MUTE":"x"`) + `]`,
+				[]string{`participants {"a":{"client":"pad","joinedAt":5,"muted":"x","phone":"123","role":"9","state":"joining"}}`},
+				false,
+			},
 		}},
 		{"unknown keys go to extra, without nulls", []step{
-			{pList, inc, `"data":[{"pid":"a","seat":{"row":1,"x":null},"pinfoMap":{"NEW ":"v","USER_AGENT":["a", 1]}}]`,
-				[]string{`participants {"a":{"extra":{"NEW":"v","USER_AGENT":["a",1],"seat":{"row":1}}}}`}, false},
+			{
+				pList, inc, `"data":[{"pid":"a","seat":{"row":1,"x":null},"pinfoMap":{"NEW ":"v","USER_AGENT":["a", 1]}}]`,
+				[]string{`participants {"a":{"extra":{"NEW":"v","USER_AGENT":["a",1],"seat":{"row":1}}}}`},
+				false,
+			},
 		}},
 		{"names are canonical whatever their escapes", []step{
 			{pList, confctl.Full, `"data":[` + person("a", `"NAME":"\u5f20"`) + `]`, []string{`participants {"a":{"name":"张"}}`}, false},
@@ -148,23 +154,35 @@ func TestApply(t *testing.T) {
 			{dyn, confctl.Full, `"lock":1`, []string{`layout null`}, false},
 		}},
 		{"speakers, loudest first", []step{
-			{"SpeakerChangeNotify", confctl.Full, `"data":[{"pid":"a","speakingVolume":"5"},{"pid":"b","name":"B","speakingVolume":45}]`,
-				[]string{`speakers [{"name":"B","pid":"b","volume":45},{"pid":"a","volume":5}]`}, false},
+			{
+				"SpeakerChangeNotify", confctl.Full, `"data":[{"pid":"a","speakingVolume":"5"},{"pid":"b","name":"B","speakingVolume":45}]`,
+				[]string{`speakers [{"name":"B","pid":"b","volume":45},{"pid":"a","volume":5}]`},
+				false,
+			},
 			{"SpeakerChangeNotify", confctl.Full, `"x":0`, []string{`speakers []`}, false},
 			{"SpeakerChangeNotify", inc, `"data":[]`, []string{}, false},
 		}},
 		{"quality in our units", []step{
-			{"NetConditionNotify", inc, `"data":[{"mode":0,"participantID":"a","delay":"37","bandwidth":61440,"fluxIn":"2","fluxOut":3,"lostPacketRate":"29","videoOutLossPacketRate":"1000","jitter":"x"}]`,
-				[]string{`quality {"a":{"audio":{"downBps":200,"upBps":300,"upLossPct":0.29},"bandwidthBps":6144000,"jitterUpMs":"x","rttMs":37,"video":{"downLossPct":10}}}`}, false},
+			{
+				"NetConditionNotify", inc, `"data":[{"mode":0,"participantID":"a","delay":"37","bandwidth":61440,"fluxIn":"2","fluxOut":3,"lostPacketRate":"29","videoOutLossPacketRate":"1000","jitter":"x"}]`,
+				[]string{`quality {"a":{"audio":{"downBps":200,"upBps":300,"upLossPct":0.29},"bandwidthBps":6144000,"jitterUpMs":"x","rttMs":37,"video":{"downLossPct":10}}}`},
+				false,
+			},
 		}},
 		{"waiting room", []step{
-			{"WaitingListNotify", inc, `"data":[{"pid":"w","mode":0,"delType":0,"pinfoMap":{"NAME":"W","WAITINGSTATE":"0"}}]`,
-				[]string{`waiting {"w":{"admitted":false,"extra":{"delType":0},"name":"W"}}`}, false},
+			{
+				"WaitingListNotify", inc, `"data":[{"pid":"w","mode":0,"delType":0,"pinfoMap":{"NAME":"W","WAITINGSTATE":"0"}}]`,
+				[]string{`waiting {"w":{"admitted":false,"extra":{"delType":0},"name":"W"}}`},
+				false,
+			},
 			{"WaitingListNotify", inc, `"data":[{"pid":"w","mode":1}]`, []string{`waiting {"w":null}`}, false},
 		}},
 		{"interpreters under either name", []step{
-			{"InterpreterGroupNotify", confctl.Full, `"interpreterGroups":[{"groupID":"g","firstLanguage":"en","secondLanguage":"zh","groupType":"AI","interpreters":[{"userId":"u","aiDigitalInfo":{"localAuthInfo":"k"}}]}]`,
-				[]string{`interpreters {"g":{"languages":["en","zh"],"people":[{"extra":{"aiDigitalInfo":{"localAuthInfo":"k"}},"id":"u"}],"type":"ai"}}`}, false},
+			{
+				"InterpreterGroupNotify", confctl.Full, `"interpreterGroups":[{"groupID":"g","firstLanguage":"en","secondLanguage":"zh","groupType":"AI","interpreters":[{"userId":"u","aiDigitalInfo":{"localAuthInfo":"k"}}]}]`,
+				[]string{`interpreters {"g":{"languages":["en","zh"],"people":[{"extra":{"aiDigitalInfo":{"localAuthInfo":"k"}},"id":"u"}],"type":"ai"}}`},
+				false,
+			},
 			{"InterpreterGroupNotify", inc, `"data":[{"groupId":"h","groupName":"H"}]`, []string{`interpreters {"h":{"name":"H"},"g":null}`}, false},
 		}},
 		{"unknown kind becomes a vendor event, whole", []step{
