@@ -85,29 +85,51 @@ func TestDecodeTolerates(t *testing.T) {
 		name, frame string
 		want        Frame
 	}{
-		{"quoted numbers", `{"action":"ParticipantsNotify","version":"41","createTime":"1611993595058","msgMode":"1"}`,
-			Frame{Kind: Participants, Action: "ParticipantsNotify", Mode: Increment, Version: 41, CreateTime: 1611993595058}},
-		{"floats and nonsense for numbers", `{"action":"ParticipantsNotify","version":4.1e3,"createTime":"soon","msgMode":null}`,
-			Frame{Kind: Participants, Action: "ParticipantsNotify", Version: 4100}},
-		{"keys with blanks", `{"action ":"SpeakerChangeNotify"," data":[]}`,
-			Frame{Kind: SpeakerChange, Action: "SpeakerChangeNotify", Data: []byte("[]")}},
-		{"unknown action", `{"action":"BreakoutSettingNotify","data":{"x":1},"msgID":"m","confID":900}`,
-			Frame{Action: "BreakoutSettingNotify", MsgID: "m", ConfID: "900", Data: []byte(`{"x":1}`)}},
-		{"data in a string", `{"action":"AttendeesNotify","data":"[{\"name\":\"A\"}]"}`,
-			Frame{Kind: Attendees, Action: "AttendeesNotify", Data: []byte(`[{"name":"A"}]`)}},
+		{
+			"quoted numbers", `{"action":"ParticipantsNotify","version":"41","createTime":"1611993595058","msgMode":"1"}`,
+			Frame{Kind: Participants, Action: "ParticipantsNotify", Mode: Increment, Version: 41, CreateTime: 1611993595058},
+		},
+		{
+			"floats and nonsense for numbers", `{"action":"ParticipantsNotify","version":4.1e3,"createTime":"soon","msgMode":null}`,
+			Frame{Kind: Participants, Action: "ParticipantsNotify", Version: 4100},
+		},
+		{
+			"keys with blanks", `{"action ":"SpeakerChangeNotify"," data":[]}`,
+			Frame{Kind: SpeakerChange, Action: "SpeakerChangeNotify", Data: []byte("[]")},
+		},
+		{
+			"unknown action", `{"action":"BreakoutSettingNotify","data":{"x":1},"msgID":"m","confID":900}`,
+			Frame{Action: "BreakoutSettingNotify", MsgID: "m", ConfID: "900", Data: []byte(`{"x":1}`)},
+		},
+		{
+			"data in a string", `{"action":"AttendeesNotify","data":"[{\"name\":\"A\"}]"}`,
+			Frame{Kind: Attendees, Action: "AttendeesNotify", Data: []byte(`[{"name":"A"}]`)},
+		},
 		{"data null", `{"action":"SpeakerChangeNotify","data":null}`, Frame{Kind: SpeakerChange, Action: "SpeakerChangeNotify"}},
-		{"both places for interpreters", `{"action":"InterpreterGroupNotify","data":null,"interpreterGroups":[1]}`,
-			Frame{Kind: InterpreterGroup, Action: "InterpreterGroupNotify", Data: []byte("[1]")}},
-		{"wrapped answer", `{"action":"Subscribe","sequence":"7","data":{"returnCode":"5","returnDesc ":"no"}}`,
-			Frame{Class: SubscribeAnswer, Action: "Subscribe", Sequence: "7", ReturnCode: 5, ReturnDesc: "no", Data: []byte(`{"returnCode":"5","returnDesc ":"no"}`)}},
-		{"bare answer", `{"action":"Subscribe","sequence":7,"returnCode":1}`,
-			Frame{Class: SubscribeAnswer, Action: "Subscribe", Sequence: "7", ReturnCode: 1}},
-		{"answer in the form of a REST error", `{"action":"Subscribe","data":{"error_code":"MMC.111081006","error_msg":"x"}}`,
-			Frame{Class: SubscribeAnswer, Action: "Subscribe", ReturnCode: -1, ErrorCode: "MMC.111081006", Data: []byte(`{"error_code":"MMC.111081006","error_msg":"x"}`)}},
-		{"return code that is a word", `{"action":"Subscribe","returnCode":"MMC.111081006"}`,
-			Frame{Class: SubscribeAnswer, Action: "Subscribe", ReturnCode: -1}},
-		{"refreshed token", `{"action":"ConfControl","type":"REFRESHTOKEN","sequence":"1","data":{"data":{"token":"t"}}}`,
-			Frame{Class: ControlAnswer, Action: "ConfControl", Type: "REFRESHTOKEN", Sequence: "1", Data: []byte(`{"data":{"token":"t"}}`)}},
+		{
+			"both places for interpreters", `{"action":"InterpreterGroupNotify","data":null,"interpreterGroups":[1]}`,
+			Frame{Kind: InterpreterGroup, Action: "InterpreterGroupNotify", Data: []byte("[1]")},
+		},
+		{
+			"wrapped answer", `{"action":"Subscribe","sequence":"7","data":{"returnCode":"5","returnDesc ":"no"}}`,
+			Frame{Class: SubscribeAnswer, Action: "Subscribe", Sequence: "7", ReturnCode: 5, ReturnDesc: "no", Data: []byte(`{"returnCode":"5","returnDesc ":"no"}`)},
+		},
+		{
+			"bare answer", `{"action":"Subscribe","sequence":7,"returnCode":1}`,
+			Frame{Class: SubscribeAnswer, Action: "Subscribe", Sequence: "7", ReturnCode: 1},
+		},
+		{
+			"answer in the form of a REST error", `{"action":"Subscribe","data":{"error_code":"MMC.111081006","error_msg":"x"}}`,
+			Frame{Class: SubscribeAnswer, Action: "Subscribe", ReturnCode: -1, ErrorCode: "MMC.111081006", Data: []byte(`{"error_code":"MMC.111081006","error_msg":"x"}`)},
+		},
+		{
+			"return code that is a word", `{"action":"Subscribe","returnCode":"MMC.111081006"}`,
+			Frame{Class: SubscribeAnswer, Action: "Subscribe", ReturnCode: -1},
+		},
+		{
+			"refreshed token", `{"action":"ConfControl","type":"REFRESHTOKEN","sequence":"1","data":{"data":{"token":"t"}}}`,
+			Frame{Class: ControlAnswer, Action: "ConfControl", Type: "REFRESHTOKEN", Sequence: "1", Data: []byte(`{"data":{"token":"t"}}`)},
+		},
 	}
 	for _, tt := range tests {
 		got, err := Decode([]byte(tt.frame))
@@ -128,8 +150,14 @@ func TestDecodeRefuses(t *testing.T) {
 		frame string
 		want  error
 	}{
-		{``, ErrFrame}, {`hello`, ErrFrame}, {`[]`, ErrFrame}, {`"x"`, ErrFrame}, {`{"action":"Sub`, ErrFrame},
-		{`{}`, ErrAction}, {`{"action":null}`, ErrAction}, {`{"action":{}}`, ErrAction},
+		{``, ErrFrame},
+		{`hello`, ErrFrame},
+		{`[]`, ErrFrame},
+		{`"x"`, ErrFrame},
+		{`{"action":"Sub`, ErrFrame},
+		{`{}`, ErrAction},
+		{`{"action":null}`, ErrAction},
+		{`{"action":{}}`, ErrAction},
 		{strings.Repeat(`{"a":`, 100), ErrFrame},
 	}
 	for _, tt := range tests {
