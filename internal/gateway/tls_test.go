@@ -38,7 +38,13 @@ func TestProviderTLS(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			done := make(chan error, 1)
 			go func() { done <- provider.Run(ctx) }()
-			t.Cleanup(func() { cancel(); <-done; server.Close() })
+			t.Cleanup(func() {
+				cancel()
+				if err := <-done; err != nil {
+					t.Errorf("simulator.Run = %v", err)
+				}
+				server.Close()
+			})
 
 			opts := workerOptions(t, provider, server.URL)
 			opts.ProviderServerName = tt.serverName
