@@ -37,7 +37,7 @@ type connection struct {
 func (c *connection) suspect(since time.Time) { c.owed.CompareAndSwap(0, since.UnixNano()) }
 
 // deaf says whether the connection owes a message and has brought nothing at all since.
-func (c *connection) deaf(now time.Time) bool {
+func (c *connection) deaf(now time.Time, patience time.Duration) bool {
 	owed := c.owed.Load()
 	if owed == 0 {
 		return false
@@ -46,7 +46,7 @@ func (c *connection) deaf(now time.Time) bool {
 		c.owed.Store(0)
 		return false
 	}
-	return now.UnixNano()-owed > int64(pollInterval/2)
+	return now.UnixNano()-owed > int64(patience)
 }
 
 // reconcile subscribes to what is followed, and unsubscribes from what isn't any more. With again, it also repeats what the
@@ -171,7 +171,7 @@ func (s *connections) check(ctx context.Context) {
 	now := time.Now()
 	closed := false
 	for _, c := range s.byShard {
-		if c.deaf(now) {
+		if c.deaf(now, s.hub.opts.PollInterval/2) {
 			s.hub.opts.Logger.Warn("subscription delivers nothing, restarting it", zap.Int("channels", len(c.channels)))
 			s.close(c)
 			closed = true

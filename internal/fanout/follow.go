@@ -127,7 +127,10 @@ func (t *tail) sync(ctx context.Context) {
 }
 
 func (t *tail) catchUp(ctx context.Context) error {
-	head, err := t.log.head(ctx, t.conf)
+	// Only the first question is short: once Redis answers, reading a long stream may take what it takes.
+	asking, cancel := context.WithTimeout(ctx, t.log.opts.PollInterval)
+	head, err := t.log.head(asking, t.conf)
+	cancel()
 	switch {
 	case err != nil:
 		return err

@@ -13,10 +13,6 @@ import (
 )
 
 const (
-	// pollInterval is how long a lost message at the end of a busy spell stays unnoticed, and Redis being away.
-	pollInterval = time.Second
-	// pollTimeout is how long Redis may take to say where its logs are before it counts as away.
-	pollTimeout = time.Second
 	// subscribeTimeout bounds one SUBSCRIBE, dialling included.
 	subscribeTimeout = time.Second
 	// queueBytes bounds the messages that wait for one follower; what is beyond is read from the stream.
@@ -139,7 +135,7 @@ func (h *hub) run(ctx context.Context) error {
 	conns := &connections{hub: h, wg: &wg, byShard: make(map[string]*connection)}
 	defer conns.closeAll()
 
-	ticker := time.NewTicker(pollInterval)
+	ticker := time.NewTicker(h.opts.PollInterval)
 	defer ticker.Stop()
 	polled := make(chan struct{}, 1)
 	polling := false
@@ -181,7 +177,7 @@ type target struct {
 func (h *hub) poll(ctx context.Context) {
 	targets := h.quiet()
 	started := time.Now()
-	limited, cancel := context.WithTimeout(ctx, pollTimeout)
+	limited, cancel := context.WithTimeout(ctx, h.opts.PollInterval)
 	defer cancel()
 	pipe := h.client.Pipeline()
 	for i := range targets {

@@ -75,6 +75,8 @@ const (
 	DefaultWindowBytes = 16 << 20
 	// DefaultKeyTTL is longer than any conference is silent, and short enough that an abandoned one leaves nothing.
 	DefaultKeyTTL = 24 * time.Hour
+	// DefaultPollInterval keeps a replica at most a second behind, for one command a second for each quiet conference.
+	DefaultPollInterval = time.Second
 )
 
 // LogOptions are what both logs take. The zero value is usable.
@@ -85,9 +87,12 @@ type LogOptions struct {
 	// WindowBytes bounds what is kept: zero is DefaultWindowBytes.
 	WindowBytes int
 	// KeyTTL is how long a conference that nobody touches is remembered: zero is DefaultKeyTTL.
-	KeyTTL  time.Duration
-	Metrics *telemetry.Metrics // nil counts nothing
-	Logger  *zap.Logger        // nil logs nothing
+	KeyTTL time.Duration
+	// PollInterval is how long a RedisLog lets a lost message at the end of a busy spell go unnoticed, and Redis being away;
+	// it is also how long Redis may take to say where its logs are. Zero is DefaultPollInterval.
+	PollInterval time.Duration
+	Metrics      *telemetry.Metrics // nil counts nothing
+	Logger       *zap.Logger        // nil logs nothing
 }
 
 func (o LogOptions) withDefaults() LogOptions {
@@ -99,6 +104,9 @@ func (o LogOptions) withDefaults() LogOptions {
 	}
 	if o.KeyTTL == 0 {
 		o.KeyTTL = DefaultKeyTTL
+	}
+	if o.PollInterval == 0 {
+		o.PollInterval = DefaultPollInterval
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()

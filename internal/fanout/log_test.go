@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"confgate/internal/conference"
 	"confgate/internal/fanout"
 	"confgate/internal/fanout/fanouttest"
 )
@@ -49,5 +50,23 @@ func TestRedisLog(t *testing.T) {
 	fanouttest.TestLog(t, func(t *testing.T, opts fanout.LogOptions) fanout.Log {
 		t.Helper()
 		return runLog(t, shared.URL(), keyring(t, keyFile), opts)
+	})
+}
+
+// slowLog delivers nothing before its gate is open.
+type slowLog struct {
+	log  fanout.Follower
+	gate chan struct{}
+}
+
+func (s *slowLog) Follow(
+	ctx context.Context, conf string, from conference.Position, deliver func(fanout.Delivery),
+) error {
+	return s.log.Follow(ctx, conf, from, func(d fanout.Delivery) {
+		select {
+		case <-s.gate:
+		case <-ctx.Done():
+		}
+		deliver(d)
 	})
 }

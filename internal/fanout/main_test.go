@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 
 	"confgate/internal/fanout"
@@ -20,6 +21,7 @@ var _ session.Log = fanout.Log(nil)
 var shared *fanouttest.Redis
 
 func TestMain(m *testing.M) {
+	logging.Disable() // go-redis reports every failed dial, and tests make many
 	var err error
 	if shared, err = fanouttest.RunRedis(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

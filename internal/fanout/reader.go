@@ -127,7 +127,7 @@ func (r *Reader) take() (Frame, bool) {
 
 // dated hides when an entry came that was there before the reader: how long it lay says nothing about a delivery.
 func (r *Reader) dated(f Frame) Frame {
-	if f.Received.Before(r.attached) {
+	if !f.Received.After(r.attached) {
 		f.Received = time.Time{}
 	}
 	return f

@@ -116,7 +116,10 @@ func (t *Tail) entry(entry []conference.Stamped) {
 		if err := t.doc.Patch(c.Change); err != nil {
 			t.fail("change %d: %v", c.Seq, err)
 		}
-		t.pos.Seq, t.prev[c.Topic] = c.Seq, c.Seq
+		t.pos.Seq = c.Seq
+		if c.Body != nil { // a withheld event is in no chain
+			t.prev[c.Topic] = c.Seq
+		}
 	}
 	t.entries = append(t.entries, entry)
 }

@@ -1,0 +1,514 @@
+package fanout_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"confgate/internal/conference"
+	"confgate/internal/fanout"
+	"confgate/internal/fanout/fanouttest"
+	"confgate/internal/telemetry"
+)
+
+// quick is an interval for tests that wait for a poll.
+const quick = 100 * time.Millisecond
+
+func newMetrics() *telemetry.Metrics { return telemetry.NewMetrics("test", "", "") }
+
+// metric is the sum of a metric's series.
+func metric(t *testing.T, m *telemetry.Metrics, name string) float64 {
+	t.Helper()
+	families, err := m.Registry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, found := 0.0, false
+	for _, f := range families {
+		if f.GetName() == "confgate_"+name {
+			found = true
+			for _, s := range f.GetMetric() {
+				sum += s.GetCounter().GetValue() + s.GetGauge().GetValue()
+			}
+		}
+	}
+	if !found && name != "fanout_published_total" { // that one has no series before its first
+		t.Fatalf("no metric %s", name)
+	}
+	return sum
+}
+
+// persist repeats an append, as a session does, until it is answered.
+func persist(t *testing.T, o *fanouttest.Owner, changes ...conference.Change) {
+	t.Helper()
+	for {
+		pos, err := o.Log.Append(t.Context(), o.Conf, o.Claim, o.Pos, changes)
+		switch {
+		case err == nil:
+			if pos.Seq != o.Pos.Seq+uint64(len(changes)) {
+				t.Fatalf("Append of %d after %v = %v", len(changes), o.Pos, pos)
+			}
+			o.Pos = pos
+			return
+		case errors.Is(err, conference.ErrFenced), errors.Is(err, conference.ErrPosition), errors.Is(err, conference.ErrEpoch):
+			t.Fatalf("Append after %v = %v, want done or not known", o.Pos, err)
+		case t.Context().Err() != nil:
+			t.Fatal(err)
+		}
+	}
+}
+
+// Published messages are lost and all connections cut, the owner's too: followers have no gap, no repeat and one snapshot.
+func TestFollowerSurvivesLoss(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		seed  uint64
+		share float64
+		cuts  int
+	}{
+		{"a tenth lost", 1, .1, 0},
+		{"half lost", 2, .5, 0},
+		{"cut only", 3, 0, 12},
+		{"a tenth lost and cut", 4, .1, 12},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			proxy := fanouttest.StartProxy(t, shared, tt.seed)
+			m := newMetrics()
+			log := runLog(t, proxy.URL(), keyring(t, keyFile), fanout.LogOptions{Metrics: m, PollInterval: quick})
+			o := fanouttest.StartOwner(t, log, fanouttest.Conf(t))
+			other := fanouttest.StartOwner(t, log, fanouttest.Conf(t))
+			tails := []*fanouttest.Tail{
+				fanouttest.StartTail(t, log, o.Conf, conference.Position{}),
+				fanouttest.StartTail(t, log, o.Conf, o.Pos),
+				fanouttest.StartTail(t, log, other.Conf, conference.Position{}),
+			}
+			tails[0].WaitAt(t, o.Pos)
+			tails[2].WaitAt(t, other.Pos)
+			proxy.Lose(tt.share)
+			const appends = 300
+			for i := range appends {
+				persist(t, o, fanouttest.Set(fmt.Sprintf("p%d", i%10), fmt.Sprint(i)), fanouttest.Say(fmt.Sprint(i)))
+				persist(t, other, fanouttest.Set("p1", fmt.Sprint(i)))
+				if tt.cuts > 0 && i%(appends/tt.cuts) == 0 {
+					proxy.Cut()
+				}
+			}
+			first := tails[0].WaitAt(t, o.Pos)
+			second := tails[1].WaitAt(t, o.Pos)
+			third := tails[2].WaitAt(t, other.Pos)
+			if first.Doc == "{}" || len(first.Snapshots) != 1 || len(second.Snapshots) != 0 || len(third.Snapshots) != 1 {
+				t.Errorf("followers were given %d, %d and %d snapshots, want 1, 0 and 1; document %s",
+					len(first.Snapshots), len(second.Snapshots), len(third.Snapshots), first.Doc)
+			}
+			if lost := proxy.Dropped(); (tt.share > 0) != (lost > 0) {
+				t.Errorf("the proxy lost %d messages", lost)
+			}
+			if cuts := proxy.Cuts(); cuts < int64(tt.cuts) {
+				t.Errorf("the proxy cut %d connections, want %d at least", cuts, tt.cuts)
+			}
+			if n := metric(t, m, "fanout_log_refills_total"); n == 0 {
+				t.Error("nothing was read from the stream")
+			}
+		})
+	}
+}
+
+// The server comes back empty: the owner learns that its epoch is gone, and followers get exactly one new snapshot.
+func TestRedisRestartsEmpty(t *testing.T) {
+	t.Parallel()
+	url, server := fanouttest.StartRedis(t)
+	m := newMetrics()
+	log := runLog(t, url, nil, fanout.LogOptions{Metrics: m, PollInterval: quick})
+	o := fanouttest.StartOwner(t, log, "900")
+	o.Append(t, fanouttest.Set("p1", "Ann"))
+	tail := fanouttest.StartTail(t, log, o.Conf, conference.Position{})
+	tail.WaitAt(t, o.Pos)
+	server.Stop()
+	tail.Wait(t, "stale", func(s fanouttest.Seen) bool { return !s.Fresh })
+	if _, err := log.Append(t.Context(), o.Conf, o.Claim, o.Pos, nil); err == nil || errors.Is(err, conference.ErrEpoch) {
+		t.Errorf("Append without a server = %v, want an error that isn't final", err)
+	}
+	if up := metric(t, m, "fanout_up"); up != 0 {
+		t.Errorf("fanout_up = %v without a server, want 0", up)
+	}
+	server.Restart(t)
+	for {
+		_, err := log.Append(t.Context(), o.Conf, o.Claim, o.Pos, []conference.Change{fanouttest.Set("p2", "Bob")})
+		if errors.Is(err, conference.ErrEpoch) {
+			break
+		}
+		if err == nil || errors.Is(err, conference.ErrFenced) || errors.Is(err, conference.ErrPosition) {
+			t.Fatalf("Append to an empty server = %v, want ErrEpoch", err)
+		}
+	}
+	claim, pos, err := log.Claim(t.Context(), o.Conf)
+	if err != nil || pos.Epoch != "" {
+		t.Fatalf("Claim = %v, %v, want no epoch", pos, err)
+	}
+	o.Claim = claim
+	o.Begin(t)
+	o.Append(t, fanouttest.Set("p2", "Bob"))
+	seen := tail.Wait(t, "fresh at the new head", func(s fanouttest.Seen) bool { return s.Fresh && s.Position == o.Pos })
+	if len(seen.Snapshots) != 2 || len(seen.Statuses) != 2 || seen.Statuses[0].Reason != fanout.ReasonLog {
+		t.Errorf("follower was given %d snapshots and %v, want 2, and once stale and once fresh",
+			len(seen.Snapshots), seen.Statuses)
+	}
+	// The gauge is the next poll's.
+	for end := time.Now().Add(10 * time.Second); metric(t, m, "fanout_up") != 1; {
+		if time.Now().After(end) {
+			t.Fatal("fanout_up stays 0, want 1")
+		}
+		o.Append(t, fanouttest.Say("x"))
+		tail.WaitAt(t, o.Pos)
+	}
+}
+
+// A server that hangs shows as stale; nothing is lost when it goes on.
+func TestRedisStalls(t *testing.T) {
+	t.Parallel()
+	url, server := fanouttest.StartRedis(t)
+	log := runLog(t, url, nil, fanout.LogOptions{PollInterval: quick})
+	o := fanouttest.StartOwner(t, log, "900")
+	tail := fanouttest.StartTail(t, log, o.Conf, conference.Position{})
+	tail.WaitAt(t, o.Pos)
+	o.Append(t, fanouttest.Set("p1", "Ann"))
+	begin := time.Now()
+	server.Stall(t)
+	tail.Wait(t, "stale", func(s fanouttest.Seen) bool { return !s.Fresh })
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("a stalled server was noticed after %v", took)
+	}
+	server.Resume(t)
+	persist(t, o, fanouttest.Set("p2", "Bob"))
+	seen := tail.Wait(t, "fresh at the head", func(s fanouttest.Seen) bool { return s.Fresh && s.Position == o.Pos })
+	if len(seen.Snapshots) != 1 {
+		t.Errorf("follower was given %d snapshots, want 1", len(seen.Snapshots))
+	}
+	if since := seen.Statuses[0].Since; since > begin.Add(5*time.Second).UnixMilli() || since < begin.Add(-5*time.Second).UnixMilli() {
+		t.Errorf("stale since %v, want about %v", time.UnixMilli(since), begin)
+	}
+}
+
+// raw is a client to do to a conference's keys what servers do to them.
+type raw struct {
+	*testing.T
+	redis.UniversalClient
+	conf string
+}
+
+func (r raw) key(part string) string { return "confgate:{" + r.conf + "}:" + part }
+
+func (r raw) do(args ...any) any {
+	r.Helper()
+	v, err := r.Do(r.Context(), args...).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		r.Fatalf("%v: %v", args[0], err)
+	}
+	return v
+}
+
+// dump is all that lies in Redis of the conference; restore puts it back.
+func (r raw) dump() map[string]any {
+	r.Helper()
+	all := map[string]any{}
+	for _, part := range []string{"meta", "log", "ckpt"} {
+		all[part] = r.do("DUMP", r.key(part))
+	}
+	return all
+}
+
+func (r raw) restore(all map[string]any) {
+	r.Helper()
+	for part, bytes := range all {
+		if bytes != nil {
+			r.do("RESTORE", r.key(part), 0, bytes, "REPLACE")
+		} else {
+			r.do("DEL", r.key(part))
+		}
+	}
+}
+
+// A replica that has everything takes over: its run id is another, and the owner carries on.
+func TestFailOverWithoutLoss(t *testing.T) {
+	t.Parallel()
+	log := runLog(t, shared.URL(), nil, fanout.LogOptions{})
+	o := fanouttest.StartOwner(t, log, fanouttest.Conf(t))
+	r := raw{t, connect(t, shared.URL()), o.Conf}
+	before := o.Pos
+	o.Append(t, fanouttest.Set("p1", "Ann"))
+	r.do("HSET", r.key("meta"), "run", "another")
+	// The last append's answer was lost with the old server.
+	pos, err := log.Append(t.Context(), o.Conf, o.Claim, before, []conference.Change{fanouttest.Set("p1", "Ann")})
+	if err != nil || pos != o.Pos {
+		t.Errorf("Append again after a fail-over = %v, %v, want %v", pos, err, o.Pos)
+	}
+	r.do("HSET", r.key("meta"), "run", "another")
+	o.Append(t, fanouttest.Set("p2", "Bob"))
+	if _, pos, err := log.Claim(t.Context(), o.Conf); err != nil || pos != o.Pos {
+		t.Errorf("Claim after the owner carried on = %v, %v, want %v", pos, err, o.Pos)
+	}
+	r.do("HSET", r.key("meta"), "run", "another")
+	claim, pos, err := log.Claim(t.Context(), o.Conf)
+	if err != nil || pos.Epoch != "" {
+		t.Errorf("Claim on another server = %v, %v, want no epoch", pos, err)
+	}
+	cp, err := log.Load(t.Context(), o.Conf)
+	if err != nil || cp.Position != o.Pos {
+		t.Errorf("Load = %v, %v, want what is left: %v", cp.Position, err, o.Pos)
+	}
+	if _, pos, _ := log.Claim(t.Context(), o.Conf); pos.Epoch != "" {
+		t.Errorf("a second Claim = %v, want no epoch either", pos)
+	}
+	_, err = log.Begin(t.Context(), o.Conf, claim, cp)
+	if !errors.Is(err, conference.ErrFenced) {
+		t.Errorf("Begin under the first of two claims = %v, want ErrFenced", err)
+	}
+}
+
+// A replica that lacks the last appends takes over: the owner learns it, and followers never go back within the epoch.
+func TestFailOverWithLoss(t *testing.T) {
+	t.Parallel()
+	log := runLog(t, shared.URL(), nil, fanout.LogOptions{PollInterval: quick})
+	o := fanouttest.StartOwner(t, log, fanouttest.Conf(t))
+	r := raw{t, connect(t, shared.URL()), o.Conf}
+	o.Append(t, fanouttest.Set("p1", "Ann"))
+	old := r.dump()
+	o.Append(t, fanouttest.Set("p2", "Bob"))
+	o.Append(t, fanouttest.Set("p3", "Eve"))
+	tail := fanouttest.StartTail(t, log, o.Conf, conference.Position{})
+	tail.WaitAt(t, o.Pos)
+	r.restore(old)
+	r.do("HSET", r.key("meta"), "run", "another")
+	tail.Wait(t, "stale", func(s fanouttest.Seen) bool { return !s.Fresh })
+	_, err := log.Append(t.Context(), o.Conf, o.Claim, o.Pos, []conference.Change{fanouttest.Set("p4", "Zed")})
+	if !errors.Is(err, conference.ErrEpoch) {
+		t.Errorf("Append to a log that lost something = %v, want ErrEpoch", err)
+	}
+	if o.Claim, _, err = log.Claim(t.Context(), o.Conf); err != nil {
+		t.Fatal(err)
+	}
+	o.Begin(t)
+	seen := tail.Wait(t, "fresh at the new epoch", func(s fanouttest.Seen) bool { return s.Fresh && s.Position == o.Pos })
+	if len(seen.Snapshots) != 2 {
+		t.Errorf("follower was given %d snapshots, want 2", len(seen.Snapshots))
+	}
+}
+
+// Parts of a conference can be gone, by eviction.
+func TestPartsAreGone(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, part string
+		left       uint64 // what Load finds
+	}{
+		{"the stream", "log", 1},
+		{"the checkpoint", "ckpt", 0},
+		{"the claim", "meta", 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			log := runLog(t, shared.URL(), nil, fanout.LogOptions{})
+			o := fanouttest.StartOwner(t, log, fanouttest.Conf(t))
+			o.Append(t, fanouttest.Set("p1", "Ann"))
+			o.Checkpoint(t, "")
+			o.Append(t, fanouttest.Set("p2", "Bob"))
+			r := raw{t, connect(t, shared.URL()), o.Conf}
+			r.do("DEL", r.key(tt.part))
+			tail := fanouttest.StartTail(t, log, o.Conf, conference.Position{})
+			if tt.part != "meta" {
+				tail.Wait(t, "stale", func(s fanouttest.Seen) bool { return !s.Fresh })
+			}
+			cp, err := log.Load(t.Context(), o.Conf)
+			if err != nil || cp.Seq != tt.left {
+				t.Errorf("Load = %v, %v, want seq %d", cp.Position, err, tt.left)
+			}
+			if tt.part == "log" {
+				// The owner doesn't notice, but its next checkpoint mends it for followers.
+				o.Append(t, fanouttest.Set("p3", "Eve"))
+				if cp, err = log.Load(t.Context(), o.Conf); err != nil || cp.Seq != 1 {
+					t.Errorf("Load over a hole = %v, %v, want seq 1", cp.Position, err)
+				}
+				cp.Position = o.Pos
+				cp.Prev[conference.Participants] = o.Pos.Seq
+				if err := log.Checkpoint(t.Context(), o.Conf, o.Claim, cp); err != nil {
+					t.Errorf("Checkpoint = %v", err)
+				}
+				tail.Wait(t, "fresh", func(s fanouttest.Seen) bool { return s.Fresh && s.Position == o.Pos })
+				r.do("DEL", r.key("log"))
+				o.Append(t, fanouttest.Set("p3", "Eve"))
+				r.do("DEL", r.key("log"))
+			}
+			claim, pos, err := log.Claim(t.Context(), o.Conf)
+			if err != nil || pos.Epoch != "" {
+				t.Errorf("Claim = %v, %v, want no epoch", pos, err)
+			}
+			o.Claim = claim
+			o.Begin(t)
+			tail.Wait(t, "fresh at the new epoch", func(s fanouttest.Seen) bool { return s.Fresh && s.Position == o.Pos })
+		})
+	}
+}
+
+// A subscription that lives and delivers nothing is noticed and replaced.
+func TestDeafSubscription(t *testing.T) {
+	t.Parallel()
+	proxy := fanouttest.StartProxy(t, shared, 1)
+	core, logs := observer.New(zap.WarnLevel)
+	m := newMetrics()
+	follow := runLog(t, proxy.URL(), nil, fanout.LogOptions{Logger: zap.New(core), Metrics: m, PollInterval: quick})
+	o := fanouttest.StartOwner(t, runLog(t, shared.URL(), nil, fanout.LogOptions{}), fanouttest.Conf(t))
+	tail := fanouttest.StartTail(t, follow, o.Conf, conference.Position{})
+	tail.WaitAt(t, o.Pos)
+	o.Append(t, fanouttest.Set("p1", "Ann"))
+	tail.WaitAt(t, o.Pos)
+	proxy.Mute()
+	restarted := func() bool { return logs.FilterMessageSnippet("delivers nothing").Len() > 0 }
+	for i := 0; !restarted(); i++ {
+		if i > 20 {
+			t.Fatal("a deaf subscription wasn't restarted")
+		}
+		o.Append(t, fanouttest.Set("p1", fmt.Sprint(i)))
+		tail.WaitAt(t, o.Pos) // the poll brings it
+	}
+	if proxy.Dropped() == 0 {
+		t.Error("the proxy lost nothing")
+	}
+	// The new subscription hears again: in the end an append comes without a look at the stream.
+	for i := 0; ; i++ {
+		before := metric(t, m, "fanout_log_refills_total")
+		o.Append(t, fanouttest.Say("x"))
+		tail.WaitAt(t, o.Pos)
+		if metric(t, m, "fanout_log_refills_total") == before {
+			return
+		}
+		if i > 20 {
+			t.Fatal("the new subscription hears nothing either")
+		}
+	}
+}
+
+// A follower that is held up gets everything, though its queue is bounded.
+func TestSlowFollower(t *testing.T) {
+	t.Parallel()
+	log := runLog(t, shared.URL(), nil, fanout.LogOptions{})
+	o := fanouttest.StartOwner(t, log, fanouttest.Conf(t))
+	slow := &slowLog{log: log, gate: make(chan struct{})}
+	tail := fanouttest.StartTail(t, slow, o.Conf, o.Pos)
+	big := strings.Repeat("x", 100_000)
+	for i := range 60 { // six megabytes
+		o.Append(t, fanouttest.Say(fmt.Sprint(i, big)))
+	}
+	for i := range 1200 {
+		o.Append(t, fanouttest.Set("p1", fmt.Sprint(i)))
+	}
+	close(slow.gate)
+	if seen := tail.WaitAt(t, o.Pos); len(seen.Entries) != 1260 || len(seen.Snapshots) != 0 {
+		t.Errorf("follower was given %d entries and %d snapshots, want 1260 and 0", len(seen.Entries), len(seen.Snapshots))
+	}
+}
+
+// All keys die of themselves, whatever call touched them last.
+func TestKeysExpire(t *testing.T) {
+	t.Parallel()
+	log := runLog(t, shared.URL(), nil, fanout.LogOptions{KeyTTL: time.Hour})
+	conf := fanouttest.Conf(t)
+	r := raw{t, connect(t, shared.URL()), conf}
+	check := func(what string, parts ...string) {
+		t.Helper()
+		for _, part := range parts {
+			if ttl := r.TTL(t.Context(), r.key(part)).Val(); ttl < 59*time.Minute || ttl > time.Hour {
+				t.Errorf("after %s %s lives for %v, want an hour", what, part, ttl)
+			}
+			r.do("PERSIST", r.key(part))
+		}
+	}
+	o := fanouttest.StartOwner(t, log, conf)
+	check("Begin", "meta", "ckpt")
+	o.Append(t, fanouttest.Set("p1", "Ann"))
+	check("Append", "meta", "log", "ckpt")
+	o.Append(t)
+	check("an empty Append", "meta", "log", "ckpt")
+	o.Checkpoint(t, "m")
+	check("Checkpoint", "meta", "log", "ckpt")
+	if _, _, err := log.Claim(t.Context(), conf); err != nil {
+		t.Fatal(err)
+	}
+	check("Claim", "meta", "log", "ckpt")
+}
+
+// The stream is trimmed up to the checkpoint, and spares the window.
+func TestTrim(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		window time.Duration
+		want   int64
+	}{
+		{"no window", -1, 0},
+		{"a long window", time.Hour, 10},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			log := runLog(t, shared.URL(), nil, fanout.LogOptions{ResumeWindow: tt.window})
+			o := fanouttest.StartOwner(t, log, fanouttest.Conf(t))
+			for range 10 {
+				o.Append(t, fanouttest.Set("p1", "Ann"), fanouttest.Say("x"))
+				o.Checkpoint(t, "")
+			}
+			r := raw{t, connect(t, shared.URL()), o.Conf}
+			if n := r.XLen(t.Context(), r.key("log")).Val(); n != tt.want {
+				t.Errorf("the stream has %d entries, want %d", n, tt.want)
+			}
+			if marks := r.HGet(t.Context(), r.key("meta"), "marks").Val(); len(marks) > 100 {
+				t.Errorf("ten checkpoints in a moment left marks of %d bytes: %s", len(marks), marks)
+			}
+		})
+	}
+}
+
+// Only one of many claimers can append.
+func TestClaimsCompete(t *testing.T) {
+	t.Parallel()
+	log := runLog(t, shared.URL(), nil, fanout.LogOptions{})
+	o := fanouttest.StartOwner(t, log, fanouttest.Conf(t))
+	m := newMetrics()
+	rival := runLog(t, shared.URL(), nil, fanout.LogOptions{Metrics: m})
+	const rivals = 8
+	claims := make([]conference.Claim, rivals)
+	var wg sync.WaitGroup
+	for i := range rivals {
+		wg.Go(func() {
+			var err error
+			if claims[i], _, err = rival.Claim(t.Context(), o.Conf); err != nil {
+				t.Errorf("Claim: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	won := 0
+	for _, c := range claims {
+		if _, err := rival.Append(t.Context(), o.Conf, c, o.Pos, []conference.Change{fanouttest.Say("me")}); err == nil {
+			won++
+		} else if !errors.Is(err, conference.ErrFenced) {
+			t.Errorf("Append = %v, want ErrFenced", err)
+		}
+	}
+	if won != 1 {
+		t.Errorf("%d of %d claimers could append, want 1", won, rivals)
+	}
+	if n := metric(t, m, "fanout_fenced_total"); n != rivals-1 {
+		t.Errorf("fanout_fenced_total = %v, want %d", n, rivals-1)
+	}
+	if n := metric(t, m, "fanout_published_total"); n != 1 {
+		t.Errorf("fanout_published_total = %v, want 1", n)
+	}
+}
