@@ -30,7 +30,7 @@ type conn struct {
 	s       *Server
 	session string        // names the connection to its client and in logs
 	nc      net.Conn      // the socket, set by accept
-	space   chan struct{} // told when the writer has taken the queue or stopped
+	space   chan struct{} // told when the writer has taken the queue
 	cleaned chan struct{} // closed when the writer has ended for good
 
 	// owned by the reader
@@ -53,7 +53,7 @@ type conn struct {
 	cause    atomic.Uint32 // closeCause
 	ended    atomic.Bool   // the reader has ended
 	beat     atomic.Bool   // a heartbeat is due
-	lastSent atomic.Int64  // Unix nanoseconds
+	lastSent atomic.Int64  // nanoseconds since the server was made, by the monotonic clock
 	expires  atomic.Int64  // Unix nanoseconds at which the token ends the connection; 0: never
 
 	mu      sync.Mutex // a leaf, held for a few instructions; guards what follows
@@ -81,10 +81,13 @@ func newConn(s *Server, ident Identity) *conn {
 	if n := s.cfg.MessageRate; n > 0 {
 		c.rate = rate.NewLimiter(rate.Limit(n), 2*n)
 	}
-	c.lastSent.Store(now.UnixNano())
+	c.sentAt(now)
 	c.expireAt(ident.deadline(now))
 	return c
 }
+
+// sentAt notes when something was sent last.
+func (c *conn) sentAt(t time.Time) { c.lastSent.Store(int64(t.Sub(c.s.started))) }
 
 func (c *conn) expireAt(t time.Time) {
 	if t.IsZero() {
@@ -172,7 +175,7 @@ func (c *conn) tick(now time.Time, quiet time.Duration) {
 		c.shut(causeExpired)
 		return
 	}
-	if now.UnixNano()-c.lastSent.Load() >= int64(quiet) {
+	if now.Sub(c.s.started)-time.Duration(c.lastSent.Load()) >= quiet {
 		c.beat.Store(true)
 		c.kick()
 	}
@@ -181,12 +184,13 @@ func (c *conn) tick(now time.Time, quiet time.Duration) {
 // control takes a control frame that the library wants to send, in the reader's goroutine: an answer to a ping or to a
 // close frame, or a close frame over broken framing.
 func (c *conn) control(frame []byte) {
-	if len(frame) < 2 {
-		return
-	}
 	payload := append([]byte{}, frame[2:]...) // a control frame's header is two bytes
+	op := frame[0] & 0xF
+	if op == opPong && !c.rate.Allow() && !c.tolerated.Allow() { // pings count as messages
+		c.setCause(causeFlood)
+	}
 	c.mu.Lock()
-	switch frame[0] & 0xF {
+	switch op {
 	case opPong:
 		c.pong = payload
 	case opClose:
@@ -268,13 +272,15 @@ func (c *conn) handle(ctx context.Context, data []byte) {
 		return
 	}
 	m, bad := decodeMessage(data)
+	if !within {
+		if bad == nil {
+			bad = &refusal{id: m.id}
+		}
+		bad.code, bad.text = errRateLimited, "too many messages"
+	}
 	switch {
-	case bad != nil && within:
-		c.refuse(*bad)
 	case bad != nil:
-		c.refuse(refusal{id: bad.id, code: errRateLimited, text: "too many messages"})
-	case !within:
-		c.refuse(refusal{id: m.id, code: errRateLimited, text: "too many messages"})
+		c.refuse(*bad)
 	case m.typ == "ping":
 		c.reply(typePong, appendPong(nil, m.id))
 	case m.typ == "auth":

@@ -27,7 +27,7 @@
 //   - A live connection ends when its token's exp has passed; one that was admitted within the leeway only, when the
 //     leeway is over (TestTokenExpires).
 //   - Messages beyond the rate are refused with rate_limited; more than 100 refusals, one a second forgiven, close the
-//     connection with 4429 (TestRateLimit).
+//     connection with 4429 (TestRateLimit). A WebSocket ping counts as a message (TestPingFlood).
 //   - Binary frames, frames over 64 KiB and broken framing close with 4409 (TestNotThisProtocol); text that isn't a
 //     message of the protocol is answered with bad_request (TestBadRequests).
 //   - Refused handshakes still pass through a close handshake; so many at once get HTTP 429 instead (TestFloodOfRefused).

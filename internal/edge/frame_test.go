@@ -204,6 +204,7 @@ type sink struct{ net.Conn }
 func (sink) Write(p []byte) (int, error)        { return len(p), nil }
 func (sink) SetWriteDeadline(_ time.Time) error { return nil }
 
+//nolint:paralleltest // counts allocations, which others would add to
 func TestWriteAllocatesNothing(t *testing.T) {
 	w := newFrameWriter(sink{}, time.Minute, time.Second)
 	payload := make([]byte, 300)

@@ -2,9 +2,12 @@ package edge
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -133,7 +136,7 @@ func waitFor(t *testing.T, w *world, done func() bool) {
 		}
 		select {
 		case <-gone:
-		case <-time.After(patienceOfTests):
+		case <-time.After(w.waits):
 			t.Fatal("waited in vain")
 		}
 	}
@@ -156,6 +159,46 @@ func TestFloodOfRefused(t *testing.T) {
 		t.Fatalf("dial = %v, %+v; want 429 with Retry-After", err, resp)
 	}
 	w.connect(ScopeRead).alive() // who has a token isn't concerned
+}
+
+// A connection that is complete only when all are being cut, is cut too; later ones aren't even upgraded.
+func TestCutting(t *testing.T) {
+	t.Parallel()
+	w := loopback(t, nil)
+	ours, theirs := net.Pipe()
+	defer func() { _ = theirs.Close() }()
+	c := newConn(w.srv, Identity{})
+	c.nc, c.out = ours, newFrameWriter(ours, time.Second, time.Second)
+	w.srv.mu.Lock()
+	w.srv.active++
+	w.srv.draining, w.srv.cutting = true, true
+	w.srv.mu.Unlock()
+	w.srv.register(c)
+	if _, err := theirs.Read(make([]byte, 1)); !errors.Is(err, io.EOF) || c.closeCause() != causeLeaving {
+		t.Errorf("late connection: read %v, cause %s; want it closed since the worker is leaving", err, c.closeCause().metric())
+	}
+	w.srv.release(c, true)
+	_, resp, err := websocket.Dial(t.Context(), w.url+"/v1/ws", &websocket.DialOptions{Subprotocols: []string{subprotocol}})
+	if err == nil || resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("dial = %v, %+v; want 503", err, resp)
+	}
+}
+
+// What can't be upgraded takes no place.
+func TestUpgradeFails(t *testing.T) {
+	t.Parallel()
+	srv := New(Config{Source: newFakeSource(), Auth: Anyone{}}) // without metrics, log and page
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/ws", http.NoBody)
+	for name, v := range map[string]string{
+		"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+		"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": subprotocol,
+	} {
+		r.Header.Set(name, v)
+	}
+	srv.Handler().ServeHTTP(httptest.NewRecorder(), r) // which can't be hijacked
+	if srv.active != 0 || srv.refused != 0 || len(srv.conns) != 0 {
+		t.Errorf("after a failed upgrade: %d active, %d refused, %d registered; want none", srv.active, srv.refused, len(srv.conns))
+	}
 }
 
 func TestOrigins(t *testing.T) {

@@ -124,6 +124,7 @@ func TestFraming(t *testing.T) {
 		},
 		{"empty ping", frame(fin|ping, ""), []byte("\x8a"), 0},
 		{"close with a code", frame(fin|opClose, "\x03\xe8bye"), nil, 1000},
+		{"more behind what is broken", join(frame(fin, "{}"), make([]byte, 32<<20)), nil, 4409},
 		{"unmasked", []byte{fin | opText, 2, '{', '}'}, nil, 4409},
 		{"reserved bits", frame(0xF0|opText, "{}"), nil, 4409},
 		{"reserved opcode", frame(fin|0x3, "{}"), nil, 4409},

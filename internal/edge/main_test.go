@@ -24,9 +24,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patienceOfTests is how long a test waits for what must come: far longer than anything takes, and also in a bubble's time
-// longer than any time limit of the server.
-const patienceOfTests = 10 * time.Minute
+// How long a test waits for what must come: far longer than anything takes; in a bubble also longer than any time limit
+// of the server.
+const (
+	realPatience   = 20 * time.Second
+	bubblePatience = 10 * time.Minute
+)
 
 // world is a server with clients to come.
 type world struct {
@@ -37,6 +40,7 @@ type world struct {
 	logs    *observer.ObservedLogs
 	url     string
 	client  *http.Client
+	waits   time.Duration
 }
 
 // secret signs the tokens of the tests.
@@ -47,7 +51,7 @@ func loopback(t *testing.T, change func(*Config)) *world {
 	t.Helper()
 	w := newWorld(t, change)
 	hs := httptest.NewServer(w.srv.Handler())
-	w.url, w.client = hs.URL, hs.Client()
+	w.url, w.client, w.waits = hs.URL, hs.Client(), realPatience
 	w.run(hs.Close)
 	return w
 }
@@ -61,12 +65,14 @@ func bubble(t *testing.T, change func(*Config)) *world {
 	hs := &http.Server{Handler: w.srv.Handler(), ReadHeaderTimeout: time.Minute}
 	served := make(chan error, 1)
 	go func() { served <- hs.Serve(l) }()
-	w.url = "http://edge.test"
+	w.url, w.waits = "http://edge.test", bubblePatience
 	w.client = &http.Client{Transport: &http.Transport{DialContext: l.dial}}
 	w.run(func() {
 		w.client.CloseIdleConnections()
 		_ = hs.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("Serve = %v, want ErrServerClosed", err)
+		}
 	})
 	return w
 }
@@ -124,13 +130,14 @@ func token(t *testing.T, c Claims) string {
 type client struct {
 	t       *testing.T
 	ws      *websocket.Conn
+	waits   time.Duration
 	welcome map[string]any
 }
 
 // dial opens a connection without reading from it.
 func (w *world) dial(header http.Header, protocols ...string) *client {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patienceOfTests)
+	ctx, cancel := context.WithTimeout(context.Background(), w.waits)
 	defer cancel()
 	ws, resp, err := websocket.Dial(ctx, w.url+"/v1/ws", &websocket.DialOptions{
 		HTTPClient: w.client, HTTPHeader: header, Subprotocols: protocols,
@@ -140,7 +147,7 @@ func (w *world) dial(header http.Header, protocols ...string) *client {
 	}
 	ws.SetReadLimit(-1)
 	w.t.Cleanup(func() { _ = ws.CloseNow() })
-	return &client{t: w.t, ws: ws}
+	return &client{t: w.t, ws: ws, waits: w.waits}
 }
 
 // connect opens a connection with a token of these scopes and reads the welcome.
@@ -171,7 +178,7 @@ func (c *client) write(typ websocket.MessageType, msg string) {
 }
 
 func (c *client) read() (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patienceOfTests)
+	ctx, cancel := context.WithTimeout(context.Background(), c.waits)
 	defer cancel()
 	typ, data, err := c.ws.Read(ctx)
 	if err == nil && typ != websocket.MessageText {

@@ -30,7 +30,9 @@ func TestSubscribe(t *testing.T) {
 			`{"type":"subscribed","id":"1","conference":"900","topics":["link","participants","speakers"],"view":"r25","recovered":false}`,
 		},
 		{
-			"all that read may see", ScopeRead, []string{"900"}, ``,
+			"all that read may see", ScopeRead,
+			[]string{"900"},
+			``,
 			`{"type":"subscribed","id":"1","conference":"900","topics":[` + all + `],"view":"r7ff","recovered":false}`,
 		},
 		{
@@ -285,6 +287,14 @@ func TestWaitingSubscribe(t *testing.T) {
 	c.wantError("3", errUnavailable)
 	c.send(`{"type":"unsubscribe","id":"5","conference":"900"}`)
 	c.wantError("5", errNotFound)
+
+	c.send(`{"type":"subscribe","id":"6","conference":"900"}`)
+	<-arrived
+	c.send(`{"type":"unsubscribe","id":"7","conference":"900"}`)
+	c.alive()
+	goOn <- ErrNotFound
+	c.wantError("6", errNotFound)
+	c.wantError("7", errNotFound)
 }
 
 func TestUnsubscribe(t *testing.T) {
@@ -317,7 +327,7 @@ func TestUnsubscribe(t *testing.T) {
 
 func TestReleased(t *testing.T) {
 	t.Parallel()
-	w := loopback(t, nil)
+	w := loopback(t, func(c *Config) { c.MaxSubscriptions = 2 })
 	c := w.connect(ScopeRead)
 	var subs []*fakeSub
 	for _, conf := range []string{"900", "901"} {
@@ -335,6 +345,20 @@ func TestReleased(t *testing.T) {
 	if got := w.metric("downstream_subscriptions"); got != 1 {
 		t.Errorf("subscriptions = %v, want 1", got)
 	}
+	c.send(`{"type":"subscribe","conference":"902","topics":[]}`) // in the place that was freed
+	c.want(`{"type":"subscribed","conference":"902","topics":["link"],"view":"r1","recovered":false}`)
+}
+
+// A feed that gets something while a reader finds nothing wakes it before the reader knows that it has to be woken.
+func TestWakeDuringNext(t *testing.T) {
+	t.Parallel()
+	w := loopback(t, nil)
+	late := text("delta", `{"seq":1}`)
+	w.src.answer("900", func(context.Context, Request) (*fakeSub, error) { return &fakeSub{late: &late}, nil })
+	c := w.connect(ScopeRead)
+	c.send(`{"type":"subscribe","conference":"900","topics":[]}`)
+	c.next()
+	c.want(`{"seq":1}`)
 }
 
 func TestSubscriptionLimit(t *testing.T) {

@@ -43,8 +43,8 @@ const (
 
 // Config is what a Server needs. Of the limits, zero means the default and a negative value none.
 type Config struct {
-	Source  Source
-	Auth    Authenticator
+	Source  Source             // must be there
+	Auth    Authenticator      // must be there
 	Metrics *telemetry.Metrics // nil: none
 	Log     *zap.Logger        // nil: none
 	// Page answers GET and HEAD of every path outside /v1/; nil: there is no page.
@@ -63,6 +63,7 @@ type Config struct {
 type Server struct {
 	cfg     Config
 	origins origins
+	started time.Time
 	warn    *rate.Limiter // of log lines that clients can cause
 
 	mu       sync.Mutex // a leaf; guards what follows
@@ -96,6 +97,7 @@ func New(cfg Config) *Server {
 	return &Server{
 		cfg:     cfg,
 		origins: newOrigins(cfg.AllowedOrigins),
+		started: time.Now(),
 		warn:    rate.NewLimiter(rate.Every(10*time.Second), 3),
 		conns:   make(map[*conn]struct{}),
 		gone:    make(chan struct{}),
@@ -142,10 +144,10 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ident, cause := s.screen(r)
-	cause, ok := s.admit(cause)
-	if !ok {
+	cause, status := s.admit(cause)
+	if status != 0 {
 		w.Header().Set("Retry-After", "5")
-		problem(w, http.StatusTooManyRequests, "too many handshakes that had to be refused")
+		problem(w, status, "no connection can be taken now, not even to say why")
 		return
 	}
 	c := newConn(s, ident)
@@ -178,9 +180,9 @@ func (s *Server) screen(r *http.Request) (Identity, closeCause) {
 	return ident, causeNone
 }
 
-// admit finds a place for a connection: as a client, or, with the cause it returns, for its close handshake only. False:
-// not even that.
-func (s *Server) admit(cause closeCause) (closeCause, bool) {
+// admit finds a place for a connection: as a client, or, with the cause it returns, for its close handshake only. Where
+// there is none either, the HTTP status says so; else it is 0.
+func (s *Server) admit(cause closeCause) (_ closeCause, status int) {
 	s.mu.Lock()
 	full := s.cfg.MaxConnections >= 0 && s.active >= s.cfg.MaxConnections
 	switch {
@@ -189,12 +191,13 @@ func (s *Server) admit(cause closeCause) (closeCause, bool) {
 	case cause == causeNone && full:
 		cause = causeFull
 	}
-	ok := true
 	switch {
+	case s.cutting:
+		status = http.StatusServiceUnavailable
 	case cause == causeNone:
 		s.active++
 	case s.refused >= maxRefused:
-		ok = false
+		status = http.StatusTooManyRequests
 	default:
 		s.refused++
 	}
@@ -202,7 +205,7 @@ func (s *Server) admit(cause closeCause) (closeCause, bool) {
 	if cause == causeFull {
 		s.warnSparsely("client refused", telemetry.Reason(cause.metric()))
 	}
-	return cause, ok
+	return cause, status
 }
 
 // register makes a connection known to Run and Drain.
@@ -242,13 +245,13 @@ func (s *Server) connections(buf []*conn) []*conn {
 	return buf
 }
 
-// wait returns when no connection is left; with ctx's cause if that is done before.
-func (s *Server) wait(ctx context.Context) error {
+// wait returns when what left counts, under the lock, has gone; with ctx's cause if that is done before.
+func (s *Server) wait(ctx context.Context, left func() int) error {
 	for {
 		s.mu.Lock()
-		left, gone := s.active+s.refused, s.gone
+		n, gone := left(), s.gone
 		s.mu.Unlock()
-		if left == 0 {
+		if n == 0 {
 			return nil
 		}
 		select {
@@ -289,7 +292,7 @@ func (s *Server) cut() {
 	for _, c := range s.connections(nil) {
 		c.abort()
 	}
-	_ = s.wait(context.Background())
+	_ = s.wait(context.Background(), func() int { return s.active + s.refused })
 }
 
 // Drain refuses new clients and closes those that are there with 1001, evenly over spread, so that they don't all come to
@@ -312,7 +315,8 @@ func (s *Server) Drain(ctx context.Context, spread time.Duration) error {
 		}
 		c.shut(causeLeaving)
 	}
-	if err := s.wait(ctx); err != nil {
+	// Who is refused meanwhile isn't waited for: there may be always somebody.
+	if err := s.wait(ctx, func() int { return s.active }); err != nil {
 		s.cfg.Log.Warn("clients cut, they were not gone in time", zap.Int("clients", len(s.connections(nil))))
 		s.cut()
 		return err

@@ -48,7 +48,10 @@ func (s *fakeSource) Subscribe(ctx context.Context, req Request) (Subscription, 
 // fakeSub is a Subscription into which the test puts frames.
 type fakeSub struct {
 	recovered bool
+	late      *Frame // comes when Next has found nothing and not yet said so
 	endless   *Frame // what Next gives, again and again
+	conf      string // for the test's own use, as n and seq
+	n, seq    int
 	wake      func()
 	done      chan struct{} // closed by Close
 
@@ -72,6 +75,11 @@ func (s *fakeSub) Next() (Frame, bool) {
 	}
 	if len(s.frames) == 0 {
 		s.armed = true
+		if late := s.late; late != nil {
+			s.late = nil
+			s.frames, s.armed = append(s.frames, *late), false
+			s.wake()
+		}
 		return Frame{}, false
 	}
 	f := s.frames[0]

@@ -140,6 +140,8 @@ func TestRateLimit(t *testing.T) {
 		}
 		<-time.After(time.Minute)
 		expect("just tolerable", 200, 100, 100)
+		<-time.After(10 * time.Second) // back at the rate, with ten refusals forgiven
+		expect("a little is forgiven", 110, 100, 10)
 		c.send(`broken`) // whatever it is, it counts
 		if err := <-closed; websocket.CloseStatus(err) != codeTooMany {
 			t.Errorf("beyond that: %v, want close code 4429", err)
@@ -371,6 +373,115 @@ func TestDrainTimeout(t *testing.T) {
 		}
 		if got := w.metric("downstream_connections"); got != 0 {
 			t.Errorf("connections = %v, want 0", got)
+		}
+	})
+}
+
+func TestPingFlood(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := bubble(t, nil)
+		c := w.connect(ScopeRead)
+		closed := make(chan error, 1)
+		go func() {
+			_, err := c.read()
+			closed <- err
+		}()
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		for i := range 200 {
+			if err := c.ws.Ping(ctx); err != nil {
+				t.Fatalf("ping %d: %v", i, err)
+			}
+		}
+		_ = c.ws.Ping(ctx)
+		if err := <-closed; websocket.CloseStatus(err) != codeTooMany {
+			t.Errorf("after 201 pings at once: %v, want close code 4429", err)
+		}
+	})
+}
+
+// Refused clients that keep coming don't keep a draining worker.
+func TestDrainDoesNotWaitForRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := bubble(t, nil)
+		lingering := w.dial(nil, subprotocol) // without a token, and it doesn't answer its close frame
+		synctest.Wait()
+		start := time.Now()
+		if err := w.srv.Drain(context.Background(), 0); err != nil || time.Since(start) != 0 {
+			t.Errorf("Drain = %v after %v, want nil at once", err, time.Since(start))
+		}
+		lingering.wantClosed(4401)
+	})
+}
+
+// What a subscribe brought when the connection was breaking is let go.
+func TestLeavesWithSubscribeInTheQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := bubble(t, nil)
+		c := w.connect(ScopeRead)
+		c.send(`{"type":"ping"}`) // its answer isn't read: the writer is stuck
+		synctest.Wait()
+		c.send(`{"type":"subscribe","conference":"900"}`)
+		sub := <-w.src.subs
+		synctest.Wait()
+		if got := w.metric("downstream_subscriptions"); got != 0 {
+			t.Errorf("subscriptions = %v, want 0: the writer has not come to it", got)
+		}
+		_ = c.ws.CloseNow()
+		<-sub.done
+	})
+}
+
+// The same where the writer has come to its end already: what is left in the queue is let go, and no more is taken.
+func TestFinishLetsGoOfTheQueue(t *testing.T) {
+	t.Parallel()
+	c := newConn(New(Config{}), Identity{})
+	c.setCause(causeLost)
+	c.state.Store(writerRunning) // as it is between its last look and finish
+	attach := func() (item, *fakeSub) {
+		sub := &fakeSub{done: make(chan struct{})}
+		return item{kind: itemAttach, conf: "900", live: &live{conf: "900", sub: sub}}, sub
+	}
+	it, sub := attach()
+	if !c.enqueue(it) {
+		t.Fatal("enqueue before the end = false, want true")
+	}
+	c.finish()
+	select {
+	case <-sub.done:
+	default:
+		t.Error("the subscription in the queue was left open")
+	}
+	if it, _ := attach(); c.enqueue(it) {
+		t.Error("enqueue after the end = true, want false: nobody would close it")
+	}
+}
+
+// A connection isn't over before what it has asked of the source has come back: nothing of it outlives Run.
+func TestEndWaitsForTheSource(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := bubble(t, nil)
+		goOn := make(chan struct{})
+		w.src.answer("900", func(context.Context, Request) (*fakeSub, error) {
+			<-goOn
+			return nil, ErrUnavailable
+		})
+		c := w.connect(ScopeRead)
+		c.send(`{"type":"subscribe","conference":"900"}`)
+		<-w.src.requests
+		_ = c.ws.CloseNow()
+		synctest.Wait()
+		if got := w.metric("downstream_connections"); got != 1 {
+			t.Errorf("connections while the source is still at it = %v, want 1", got)
+		}
+		close(goOn)
+		synctest.Wait()
+		if got := w.metric("downstream_connections"); got != 0 {
+			t.Errorf("connections afterwards = %v, want 0", got)
 		}
 	})
 }

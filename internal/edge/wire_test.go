@@ -120,6 +120,7 @@ func TestAppendStringRoundTrips(t *testing.T) {
 	})
 }
 
+//nolint:paralleltest // counts allocations, which others would add to
 func TestEncoderAppendsWithoutAllocating(t *testing.T) {
 	var e Encoder
 	buf := make([]byte, 0, 4096)

@@ -133,16 +133,12 @@ func (c *conn) take() []item {
 	c.queue = nil
 	c.mu.Unlock()
 	if len(items) > 0 {
-		c.signalSpace()
+		select {
+		case c.space <- struct{}{}:
+		default: // it has been told already
+		}
 	}
 	return items
-}
-
-func (c *conn) signalSpace() {
-	select {
-	case c.space <- struct{}{}:
-	default: // it has been told already
-	}
 }
 
 // do does one item.
@@ -296,7 +292,7 @@ func (c *conn) put(op byte, payload []byte) bool {
 		c.abort()
 		return false
 	}
-	c.lastSent.Store(now.UnixNano())
+	c.sentAt(now)
 	if c.out.slow && op != opClose { // it took the rest of the frame at last, and shall hear why this is the end
 		c.setCause(causeSlow)
 		c.sendClose(c.closeCause())
@@ -307,10 +303,9 @@ func (c *conn) put(op byte, payload []byte) bool {
 // hush lets go of everything that is only there to be sent.
 func (c *conn) hush() {
 	c.mute = true
-	for i := len(c.subs) - 1; i >= 0; i-- {
-		c.detach(i)
+	for len(c.subs) > 0 {
+		c.detach(len(c.subs) - 1)
 	}
-	c.signalSpace()
 }
 
 // finish ends the writer after the reader's end: the last word, then no more items.
