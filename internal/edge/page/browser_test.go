@@ -138,6 +138,7 @@ func (b *tab) eval(expression string) any {
 // gateway is a server of confgate.v1 whose part the test plays.
 type gateway struct {
 	*httptest.Server
+	mux   *http.ServeMux
 	conns chan *peer
 }
 
@@ -150,10 +151,9 @@ type peer struct {
 
 func newGateway(t *testing.T, cfg Config) *gateway {
 	t.Helper()
-	g := &gateway{conns: make(chan *peer, 16)}
-	mux := http.NewServeMux()
-	mux.Handle("/", Handler(cfg))
-	mux.HandleFunc("/v1/ws", func(w http.ResponseWriter, r *http.Request) {
+	g := &gateway{mux: http.NewServeMux(), conns: make(chan *peer, 16)}
+	g.mux.Handle("/", Handler(cfg))
+	g.mux.HandleFunc("/v1/ws", func(w http.ResponseWriter, r *http.Request) {
 		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"confgate.v1"}})
 		if err != nil {
 			t.Errorf("accept: %v", err)
@@ -161,7 +161,7 @@ func newGateway(t *testing.T, cfg Config) *gateway {
 		}
 		g.conns <- &peer{t, conn, r.Header.Values("Sec-WebSocket-Protocol")}
 	})
-	g.Server = httptest.NewServer(mux)
+	g.Server = httptest.NewServer(g.mux)
 	t.Cleanup(g.Close)
 	return g
 }
