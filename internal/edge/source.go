@@ -55,8 +55,9 @@ type Frame struct {
 	Released bool
 }
 
-// MessageCount is how many messages of one type a frame holds.
-type MessageCount struct {
+// MessageCount is how many messages of one type a frame holds. It is an alias, so that the composition root can hand a list
+// on between packages that don't know each other, for every frame and every client, without copying it.
+type MessageCount = struct {
 	Type string
 	N    int
 }

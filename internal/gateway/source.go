@@ -35,9 +35,5 @@ func (s subscription) Next() (edge.Frame, bool) {
 	if !ok {
 		return edge.Frame{}, false
 	}
-	out := edge.Frame{Bytes: f.Bytes, Snapshot: f.Snapshot, Received: f.Received}
-	for _, m := range f.Messages {
-		out.Messages = append(out.Messages, edge.MessageCount(m))
-	}
-	return out, true
+	return edge.Frame{Bytes: f.Bytes, Messages: f.Messages, Snapshot: f.Snapshot, Received: f.Received}, true
 }
