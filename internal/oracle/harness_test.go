@@ -287,8 +287,12 @@ func awaitTruth(t *testing.T, provider *simulator.Provider, clients []*client, n
 func audience(t *testing.T, w *worker, provider *simulator.Provider, nudge chan<- struct{}) []*client {
 	t.Helper()
 	topics := [][]string{
-		nil, {"participants", "speakers"}, {"quality"}, {"conference", "attendees", "waiting", "layout"},
-		{"interpreters", "invites", "subtitles"}, nil,
+		nil,
+		{"participants", "speakers"},
+		{"quality"},
+		{"conference", "attendees", "waiting", "layout"},
+		{"interpreters", "invites", "subtitles"},
+		nil,
 	}
 	scopes := []Scopes{{}, {PII: true}, {PII: true, Secrets: true}, {Secrets: true}}
 	confs := provider.Conferences()
