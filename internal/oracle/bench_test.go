@@ -80,8 +80,7 @@ func BenchmarkFrame(b *testing.B) {
 }
 
 // through takes a frame all the way, and says how many messages it made.
-func through(b *testing.B, s *conference.State, data []byte, seq uint64) int {
-	b.Helper()
+func through(b *testing.B, s *conference.State, data []byte, seq uint64) int { //nolint:thelper // Helper would be measured too
 	f, err := confctl.Decode(data)
 	if err != nil {
 		b.Fatal(err)
