@@ -27,17 +27,20 @@ func TestTypes(t *testing.T) {
 		{"one topic", []string{"participants"}, []string{"ParticipantsNotify"}},
 		{"a topic of two types", []string{"conference"}, []string{"ConfBasicInfoNotify", "ConfDynamicInfoNotify"}},
 		{
-			"topics that share a type", []string{"layout", "conference"},
+			"topics that share a type",
+			[]string{"layout", "conference"},
 			[]string{"ConfBasicInfoNotify", "ConfDynamicInfoNotify"},
 		},
 		{
-			"the reference's order", []string{"interpreters", "waiting", "quality"},
+			"the reference's order",
+			[]string{"interpreters", "waiting", "quality"},
 			[]string{"NetConditionNotify", "WaitingListNotify", "InterpreterGroupNotify"},
 		},
 		{"a topic and its type", []string{"speakers", "SpeakerChangeNotify"}, []string{"SpeakerChangeNotify"}},
 		{"blanks", []string{" attendees ", "\tinvites"}, []string{"AttendeesNotify", "InviteResultNotify"}},
 		{
-			"an undocumented type by name", []string{"NetworkQualityNotify", "subtitles"},
+			"an undocumented type by name",
+			[]string{"NetworkQualityNotify", "subtitles"},
 			[]string{"RealTimeSubtitleNotify", "NetworkQualityNotify"},
 		},
 		{"all undocumented ones", []string{"vendor"}, extraTypes[:]},
