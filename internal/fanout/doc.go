@@ -18,5 +18,8 @@
 // The list is bounded by the resume window and by bytes; a reader that falls off it gets a fresh snapshot, so a slow
 // reader costs no memory of its own. Feeds owns a worker's feeds.
 //
+// The package is larger than most, since its two halves, the log and the feed, share the vocabulary of log.go and little
+// else; the feed never sees Redis, and the log never sees a reader.
+//
 // Not here: who may own a conference (ownership), what a message looks like (the Encoder is given), sockets.
 package fanout

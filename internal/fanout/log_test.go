@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"confgate/internal/conference"
 	"confgate/internal/fanout"
 	"confgate/internal/fanout/fanouttest"
@@ -14,26 +16,33 @@ const keyFile = `
 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f
 `
 
-func keyring(t testing.TB, file string) *fanout.Keyring {
-	t.Helper()
+func keyring(tb testing.TB, file string) *fanout.Keyring {
+	tb.Helper()
 	k, err := fanout.ParseKeyFile([]byte(file))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return k
 }
 
 // runLog runs a Redis log until the test ends.
-func runLog(t testing.TB, url string, keys *fanout.Keyring, opts fanout.LogOptions) *fanout.RedisLog {
-	t.Helper()
-	log := fanout.NewRedisLog(connect(t, url), keys, opts)
+func runLog(tb testing.TB, url string, keys *fanout.Keyring, opts fanout.LogOptions) *fanout.RedisLog {
+	tb.Helper()
+	return runOver(tb, connect(tb, url), keys, opts)
+}
+
+func runOver(
+	tb testing.TB, client redis.UniversalClient, keys *fanout.Keyring, opts fanout.LogOptions,
+) *fanout.RedisLog {
+	tb.Helper()
+	log := fanout.NewRedisLog(client, keys, opts)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = log.Run(ctx)
 	}()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		<-done
 	})

@@ -37,15 +37,15 @@ func TestMain(m *testing.M) {
 }
 
 // connect makes a client as the gateway does.
-func connect(t testing.TB, url string) redis.UniversalClient {
-	t.Helper()
+func connect(tb testing.TB, url string) redis.UniversalClient {
+	tb.Helper()
 	opts, err := redis.ParseURL(url)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	opts.ContextTimeoutEnabled = true
 	opts.MaxRetries = -1
 	c := redis.NewClient(opts)
-	t.Cleanup(func() { _ = c.Close() })
+	tb.Cleanup(func() { _ = c.Close() })
 	return c
 }

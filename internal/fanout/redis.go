@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -227,11 +228,11 @@ func (l *RedisLog) loadOnce(ctx context.Context, conf string, history bool) (*lo
 
 // leading is the run without a hole that ends at seq.
 func leading(entries [][]conference.Stamped, seq uint64) [][]conference.Stamped {
-	for i := len(entries) - 1; i >= 0; i-- {
-		if last(entries[i]) != seq {
+	for i, e := range slices.Backward(entries) {
+		if last(e) != seq {
 			return entries[i+1:]
 		}
-		seq = entries[i][0].Seq - 1
+		seq = e[0].Seq - 1
 	}
 	return entries
 }

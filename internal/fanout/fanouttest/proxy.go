@@ -34,7 +34,7 @@ type Proxy struct {
 // StartProxy starts a proxy before r. The seed decides which messages are lost.
 func StartProxy(tb testing.TB, r *Redis, seed uint64) *Proxy {
 	tb.Helper()
-	dir, err := os.MkdirTemp("", "confgate-proxy-")
+	dir, err := socketDir()
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -37,12 +37,15 @@ func StartRedis(tb testing.TB) (string, *Redis) {
 
 // RunRedis starts a redis-server for a whole package of tests; its TestMain has to Remove it.
 func RunRedis() (*Redis, error) {
-	dir, err := os.MkdirTemp("", "confgate-redis-") // t.TempDir's path is too long for a socket's
+	dir, err := socketDir()
 	if err != nil {
 		return nil, err
 	}
 	return runRedis(dir, "--port", "0")
 }
+
+// socketDir makes a directory for sockets: a test's own has a path that is too long for one.
+func socketDir() (string, error) { return os.MkdirTemp("", "confgate-") }
 
 // runRedis takes dir over.
 func runRedis(dir string, args ...string) (*Redis, error) {
@@ -126,10 +129,16 @@ func (r *Redis) Restart(tb testing.TB) {
 }
 
 // Stall stops the server's clock, so to say: connections stay open, and nothing answers until Resume.
-func (r *Redis) Stall(tb testing.TB) { r.signal(tb, syscall.SIGSTOP) }
+func (r *Redis) Stall(tb testing.TB) {
+	tb.Helper()
+	r.signal(tb, syscall.SIGSTOP)
+}
 
 // Resume ends a Stall.
-func (r *Redis) Resume(tb testing.TB) { r.signal(tb, syscall.SIGCONT) }
+func (r *Redis) Resume(tb testing.TB) {
+	tb.Helper()
+	r.signal(tb, syscall.SIGCONT)
+}
 
 func (r *Redis) signal(tb testing.TB, sig os.Signal) {
 	tb.Helper()
