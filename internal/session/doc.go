@@ -13,6 +13,10 @@
 //
 // Non-goals: which conferences to hold and on which worker (ownership), what clients see (edge), commands to the provider.
 //
+// The package is larger than others since it is where the provider, the state and the log meet: the actor (actor.go), the
+// phases of its link (upstream.go, control.go, link.go), its log (publish.go, queue.go, memory.go), and the network behind it
+// (provider.go, dial.go, limiter.go).
+//
 // TestWrongPassword, TestControlTokenStaysFresh, TestReconnectWithoutGhosts, TestEnded, TestLogAwayAndBack and TestFenced
 // hold these.
 package session

@@ -160,15 +160,20 @@ func TestEpochLost(t *testing.T) {
 	p.fulls = full(roster("p1", "p2"))
 	run(t, log, p, func(*rig) {
 		log.with(func() { log.pos, log.doc, log.did = conference.Position{}, conference.NewDoc(), false })
-		p.wire().in <- renamed(1, "p1", "Zoe")
+		p.wire().in <- renamed(1, "p1", "Eve")
+		synctest.Wait()
+		p.wire().in <- renamed(2, "p1", "Zoe")
 		pass(3 * time.Second)
 		if got := log.topic(conference.Participants); !strings.Contains(got, "Zoe") || !strings.Contains(got, "p2") {
 			t.Errorf("participants of the new epoch = %s, want Zoe and p2", got)
 		}
+		if got := log.bodies(conference.Participants); len(got) != 0 {
+			t.Errorf("changes of participants in the new epoch = %q, want none: its first state has them", got)
+		}
 		if log.pos.Epoch != "e2" || log.count("begin") != 2 {
 			t.Errorf("epoch = %q after %d begins, want e2 after 2", log.pos.Epoch, log.count("begin"))
 		}
-		p.wire().in <- renamed(2, "p1", "Ann")
+		p.wire().in <- renamed(3, "p1", "Ann")
 		pass(time.Second)
 		if got := log.topic(conference.Participants); !strings.Contains(got, "Ann") {
 			t.Errorf("participants = %s, want it to go on", got)

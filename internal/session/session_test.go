@@ -11,6 +11,8 @@ import (
 
 	"confgate/internal/confctl"
 	"confgate/internal/conference"
+	"confgate/internal/heartbeat"
+	"confgate/internal/subscribe"
 )
 
 func TestLive(t *testing.T) {
@@ -113,6 +115,29 @@ func TestLocked(t *testing.T) {
 		}
 		p.with(func() { p.onToken = nil })
 		pass(2 * time.Second)
+		wantLink(t, r.log, "live")
+	})
+}
+
+func TestLockedWhileRenewing(t *testing.T) {
+	t.Parallel()
+	p := newFakeProvider()
+	p.life, p.fulls = 6*time.Second, full()
+	run(t, newFakeLog(), p, func(r *rig) {
+		p.with(func() {
+			p.onRefresh = func() error { return refusalOf("refresh", "MMC.118000001", false) }
+			p.onToken = func() error { return refusalOf("token", "MMC.111072064", true) }
+		})
+		pass(10 * time.Second)
+		wantLink(t, r.log, "live")
+		p.wire().fail(errors.New("cut"))
+		pass(time.Minute)
+		wantLink(t, r.log, "unavailable/locked")
+		if got := p.count("token"); got != 2 {
+			t.Errorf("token requests = %d, want 2: the first and the one that was told of the lock", got)
+		}
+		p.with(func() { p.onToken = nil })
+		pass(DefaultLocked)
 		wantLink(t, r.log, "live")
 	})
 }
@@ -364,6 +389,61 @@ func TestEnded(t *testing.T) {
 	}
 }
 
+func TestNextTimeOfAConference(t *testing.T) {
+	t.Parallel()
+	p, log := newFakeProvider(), newFakeLog()
+	p.fulls = full(roster("p1"))
+	run(t, log, p, func(r *rig) {
+		p.wire().in <- dynamic("Destroyed")
+		pass(0)
+		wantLink(t, r.log, "ended")
+	})
+	// A restart within the 5 minutes finds it running again: what the last time left isn't an end of this one.
+	run(t, log, p, func(r *rig) {
+		pass(time.Minute)
+		wantLink(t, r.log, "live")
+		if p.count("dial") != 2 {
+			t.Errorf("dials = %d, want 2", p.count("dial"))
+		}
+	})
+}
+
+func TestFramesOfAnOldLink(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, newFakeLog(), newFakeProvider())
+	a := newActor(r.cfg, r.provider)
+	a.state, a.phase = conference.New(conf), linked
+	a.link = &link{beats: heartbeat.New(time.Second)}
+	a.tracker.LinkUp(time.Now(), subscribe.Kinds(subscribe.Documented()))
+	frame, err := confctl.Decode(roster("p1")())
+	if err != nil {
+		t.Fatal(err)
+	}
+	received{link: &link{}, frame: frame, at: time.Now()}.handle(t.Context(), a, time.Now())
+	if !a.pub.queue.empty() {
+		t.Errorf("an old link's frame queued %d changes, want none", len(a.pub.queue.entries))
+	}
+	received{link: a.link, frame: frame, at: time.Now()}.handle(t.Context(), a, time.Now())
+	if a.pub.queue.empty() {
+		t.Error("the present link's frame queued nothing")
+	}
+}
+
+func TestUnusableIncrementIsHealed(t *testing.T) {
+	t.Parallel()
+	p := newFakeProvider()
+	p.fulls = full(roster("p1"))
+	run(t, newFakeLog(), p, func(*rig) {
+		pass(5 * time.Second)
+		p.wire().in <- notify("ParticipantsNotify", confctl.Increment, 1, `["what?"]`, "")
+		pass(time.Minute)
+		// One, and another where the first one's full frames were made in the same millisecond.
+		if got := p.count("subscribe"); got != 2 && got != 3 {
+			t.Errorf("Subscribes after an increment that can't be used = %d, want one or two more than the first", got)
+		}
+	})
+}
+
 func TestSilentProvider(t *testing.T) {
 	t.Parallel()
 	p := newFakeProvider()
@@ -552,15 +632,15 @@ func TestGarbage(t *testing.T) {
 	p := newFakeProvider()
 	p.fulls = full(roster("p1"))
 	run(t, newFakeLog(), p, func(r *rig) {
-		for range 90 {
+		for range 150 {
 			p.wire().in <- []byte(`canary-garbage{`)
 			p.wire().in <- []byte(`{"action":"MysteryNotify","msgMode":0,"data":{}}`)
 			pass(time.Second)
 		}
 		wantLink(t, r.log, "live")
 		lines := r.lines.FilterMessage("frame from the provider can't be used").All()
-		if len(lines) != 2 || lines[1].ContextMap()["suppressed"] != int64(59) {
-			t.Errorf("lines about 90 s of garbage = %v, want two, the second with 59 suppressed", lines)
+		if len(lines) != 3 || lines[1].ContextMap()["suppressed"] != int64(59) || lines[2].ContextMap()["suppressed"] != int64(59) {
+			t.Errorf("lines about 150 s of garbage = %v, want three, the later ones with 59 suppressed", lines)
 		}
 		for _, e := range lines {
 			if text := e.ContextMap()["error"]; strings.Contains(text.(string), "canary") {

@@ -51,18 +51,6 @@ func (a *actor) connect(ctx context.Context) {
 	})
 }
 
-// access is what a child may use. The gate keeps the password from being sent again while the provider would count it.
-func (a *actor) access(now time.Time) access {
-	acc := access{conf: a.cfg.Conference, token: a.ctl, password: a.password}
-	switch {
-	case !a.refusedAt.IsZero() || a.password.Empty():
-		acc.gate = &confctl.Error{API: "token", Code: "withheld", Class: confctl.ClassCredentials}
-	case now.Before(a.lockedUntil):
-		acc.gate = &confctl.Error{API: "token", Code: "withheld", Class: confctl.ClassLocked, RetryAfter: a.lockedUntil.Sub(now)}
-	}
-	return acc
-}
-
 // connected is what a connect came to.
 type connected struct {
 	wire wire
@@ -79,13 +67,6 @@ func (m connected) handle(ctx context.Context, a *actor, now time.Time) {
 	a.cleared = false
 	a.moveLink(conference.LinkConnecting, conference.ReasonNone, now)
 	a.openLink(ctx, m.wire, now)
-}
-
-func (a *actor) setControl(ctl control) {
-	a.ctl, a.refreshAt = ctl, time.Time{}
-	if !ctl.Token.Token.Empty() {
-		a.refreshAt = ctl.refreshAt()
-	}
 }
 
 // refused decides what an error on the way to a link means.
@@ -137,26 +118,6 @@ func label(err error) string {
 		return e.Label()
 	}
 	return ""
-}
-
-// credentialsRefused remembers that the password must not be sent again, in the log too.
-func (a *actor) credentialsRefused(now time.Time) {
-	if a.refusedAt.IsZero() {
-		a.refusedAt = now
-		a.pub.checkpointAt = now
-	}
-}
-
-// locked remembers until when the password must not be sent.
-func (a *actor) locked(err error, now time.Time) {
-	if now.Before(a.lockedUntil) {
-		return
-	}
-	wait := a.cfg.Locked
-	if e, ok := errors.AsType[*confctl.Error](err); ok {
-		wait = max(wait, e.RetryAfter)
-	}
-	a.lockedUntil = now.Add(wait)
 }
 
 // block waits for another password.
@@ -391,83 +352,6 @@ func (a *actor) subscribed(ctx context.Context, f *confctl.Frame, now time.Time)
 		a.setControl(control{})
 	}
 	a.refused(err, now)
-}
-
-// refresh lets a child prolong the control token.
-func (a *actor) refresh(ctx context.Context) {
-	a.refreshing = true
-	acc := a.access(time.Now())
-	a.spawn(ctx, func(ctx context.Context) message {
-		ctl, refused, err := acc.renew(ctx, a.provider)
-		return renewed{acc.token, ctl, refused, err}
-	})
-}
-
-// renewed is what a refresh came to.
-type renewed struct {
-	was     control
-	ctl     control
-	refused bool // the refresh was; ctl or err is what the password came to
-	err     error
-}
-
-func (m renewed) handle(_ context.Context, a *actor, now time.Time) {
-	a.refreshing = false
-	switch {
-	case m.refused:
-		a.m.TokenRefresh("refused")
-	case m.err != nil:
-		a.m.TokenRefresh("error")
-	default:
-		a.m.TokenRefresh("ok")
-	}
-	if !a.ctl.received.Equal(m.was.received) {
-		return // a connect has fetched another meanwhile
-	}
-	if m.err == nil {
-		a.setControl(m.ctl)
-		if l := a.link; l != nil && l.again {
-			l.again = false
-			a.resubscribe(now)
-		}
-		return
-	}
-	// The link stays as it is, whatever this was. What the password came to matters when the next link is due.
-	switch classOf(m.err) {
-	case confctl.ClassCredentials:
-		if a.refusedAt.IsZero() {
-			a.log.Error("credentials refused, the link stays until it is lost", telemetry.Code(label(m.err)))
-		}
-		a.credentialsRefused(now)
-		a.refreshAt = time.Time{}
-	case confctl.ClassLocked:
-		a.locked(m.err, now)
-		a.refreshAt = a.lockedUntil
-	default:
-		a.refreshAt = now.Add(max(a.ctl.Life/30, minRefreshRetry))
-	}
-}
-
-// minRefreshRetry is between tries to renew a control token at least; a thirtieth of its life is the rule, so that about ten
-// fit into the third of it that is left.
-const minRefreshRetry = 200 * time.Millisecond
-
-// setPassword takes in a password that somebody named.
-func (a *actor) setPassword(ctx context.Context, password confctl.Secret, now time.Time) {
-	if password.Empty() {
-		return
-	}
-	if password.Equal(a.password) && (a.refusedAt.IsZero() || now.Sub(a.refusedAt) < a.cfg.SamePassword) {
-		return
-	}
-	a.password, a.refusedAt = password, time.Time{}
-	switch {
-	case a.phase == blocked:
-		a.moveLink(conference.LinkConnecting, conference.ReasonNone, now)
-		a.connect(ctx)
-	case a.link != nil && a.refreshAt.IsZero():
-		a.refreshAt = now
-	}
 }
 
 // fill asks for the roster by REST while the link brings no full frames, and says when to ask again.
