@@ -3,6 +3,7 @@ package conference
 import (
 	"errors"
 	"strconv"
+	"strings"
 
 	"confgate/internal/confctl"
 )
@@ -56,6 +57,20 @@ func (s *State) applyAttendee(e *edit, known attendeeIndex, r row) {
 		e.update([]byte(name), r.fields)
 		known.add(name, e.target.at(name).obj)
 	}
+}
+
+// lastAttendee is the highest n of the names "a<n>" in use, since a name must not be given twice.
+func lastAttendee(o *object) uint64 {
+	var last uint64
+	if o == nil {
+		return last
+	}
+	for i := range o.members {
+		if n, err := strconv.ParseUint(strings.TrimPrefix(o.members[i].key, "a"), 10, 64); err == nil {
+			last = max(last, n)
+		}
+	}
+	return last
 }
 
 // attendeeIndex finds the names of attendees by what identifies them: by a member's name and its value, those who have it.

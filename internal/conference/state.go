@@ -60,7 +60,30 @@ func Restore(id string, doc *Doc, mem []byte) (*State, error) {
 			return nil, fmt.Errorf("conference: restore: %w", err)
 		}
 	}
+	s.memory.Attendees = max(s.memory.Attendees, lastAttendee(doc.topics[Attendees].obj))
 	return s, nil
+}
+
+// AdvanceMemory is mem as it is after more changes: a checkpoint's memory may be older than the document that the log makes
+// of it, and would let a result be told twice.
+func AdvanceMemory(mem []byte, changes []Change) ([]byte, error) {
+	s := New("")
+	if len(mem) > 0 {
+		if err := json.Unmarshal(mem, &s.memory); err != nil {
+			return nil, fmt.Errorf("conference: memory: %w", err)
+		}
+	}
+	for _, c := range changes {
+		if c.Topic != Invites {
+			continue
+		}
+		var e struct{ Phone, Code string }
+		if err := json.Unmarshal(c.Body, &e); err != nil {
+			return nil, fmt.Errorf("conference: memory: %w", err)
+		}
+		s.remember(e.Phone, result{e.Code, c.Time})
+	}
+	return s.Memory(), nil
 }
 
 // Memory is what Restore needs beside the document, as JSON. It may hold telephone numbers, never secrets.

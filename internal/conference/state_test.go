@@ -445,3 +445,38 @@ func golden(t *testing.T, name string, got []byte) {
 		t.Errorf("%s (-want +got):\n%s", name, diff)
 	}
 }
+
+// A successor may get a memory that is older than the document: then names aren't given twice, and results that the log
+// has told of since aren't told again.
+func TestMemoryOlderThanTheDocument(t *testing.T) {
+	t.Parallel()
+	s := New("c")
+	old := s.Memory()
+	var told []Change
+	for i, f := range []*confctl.Frame{
+		frame(t, "AttendeesNotify", confctl.Full, 1, `"data":[{"name":"A"},{"name":"B"}]`),
+		frame(t, "InviteResultNotify", inc, 2, `"data":[{"callNumber":"1","resultCode":"0"}]`),
+	} {
+		changes, err := s.Apply(f)
+		if err != nil || len(changes) != 1 {
+			t.Fatalf("frame %d: %v, %v", i, changes, err)
+		}
+		told = append(told, changes...)
+	}
+	mem, err := AdvanceMemory(old, told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err = Restore("c", s.Doc().Clone(), mem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes, err := s.Apply(frame(t, "AttendeesNotify", inc, 3, `"data":[{"name":"C"}]`))
+	if diff := cmp.Diff([]string{`attendees {"a3":{"name":"C"}}`}, lines(changes)); diff != "" || err != nil {
+		t.Errorf("%v, changes (-want +got):\n%s", err, diff)
+	}
+	changes, err = s.Apply(frame(t, "InviteResultNotify", confctl.Full, 4, `"data":[{"callNumber":"1","resultCode":"0"}]`))
+	if len(changes) != 0 || err != nil {
+		t.Errorf("a result that was told is told again: %v, %v", lines(changes), err)
+	}
+}

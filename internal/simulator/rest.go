@@ -94,7 +94,7 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request, c call, do func
 	}
 	if c != callRealTimeInfo && p.tokens.refused() {
 		status := []int{http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable}[rand.IntN(3)]
-		reply(w, nil, &refusal{status, "MMC.111070005", "Internal server error."})
+		reply(w, nil, &refusal{status, "MMC.111070003", "Internal server error."})
 		return
 	}
 	if slow := p.slow.Load(); slow > 0 {
@@ -113,7 +113,7 @@ func reply(w http.ResponseWriter, answer any, err error) {
 	if err != nil {
 		refused, ok := errors.AsType[*refusal](err)
 		if !ok {
-			refused = &refusal{http.StatusInternalServerError, "MMC.111070005", "Internal server error."}
+			refused = &refusal{http.StatusInternalServerError, "MMC.111070003", "Internal server error."}
 		}
 		w.WriteHeader(refused.status)
 		answer = map[string]string{"error_code": refused.code, "error_msg": refused.msg}
