@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/coder/websocket"
@@ -17,14 +18,16 @@ const world = `{
  "participants":{
   "p1":{"name":"张三","role":"chair","state":"joined","muted":false,"camera":true,"client":"desktop","joinedAt":1611988486336},
   "p2":{"name":"Ana Lovelace","role":"guest","cohost":true,"state":"joined","muted":true,"camera":false,"video":true,"client":"mobile","handRaised":true},
-  "p3":{"name":"Bo","role":"guest","state":"joined","muted":true,"client":"pad","sharing":true,"recordingLocally":true},
+  "p3":{"name":"Bo","phone":"+861","role":"guest","state":"joined","muted":true,"client":"pad","sharing":true,"recordingLocally":true},
   "p4":{"name":"Cleo","role":"audience","state":"joined","client":"other"},
-  "p5":{"name":"Dee","role":"guest","state":"calling"}},
- "waiting":{"w1":{"name":"Lobby Larry","client":"mobile","joinedAt":1611993500000}},
- "attendees":{"a1":{"name":"张三","role":"chair","pid":"p1"},"a2":{"name":"Mia Missing","role":"guest","department":"Sales"}},
+  "p5":{"name":"Dee","userId":"u5","role":"guest","state":"calling"}},
+ "waiting":{"w1":{"name":"Lobby Larry","client":"mobile","joinedAt":1611993500000},
+  "w2":{"name":"Wilhelmina Featherstonehaugh-Cholmondeley of Somewhere","client":"desktop","joinedAt":1611993500001,"admitted":true}},
+ "attendees":{"a1":{"name":"张三","role":"chair","pid":"p1"},"a2":{"name":"Mia Missing","role":"guest","department":"Sales"},
+  "a3":{"name":"Bo","phone":"+861"},"a5":{"name":"Dee","userId":"u5"},"a4":{"name":"Wilhelmina Featherstonehaugh-Cholmondeley of Somewhere","role":"chair","department":"Department of Rather Long Names"}},
  "speakers":[{"pid":"p1","name":"张三","volume":45},{"pid":"p2","volume":20}],
  "quality":{"p1":{"rating":"good","rttMs":37,"audio":{"upLossPct":0,"downLossPct":0.5}},"p2":{"rating":"poor","rttMs":320,"video":{"downLossPct":12.25}}},
- "interpreters":{"g1":{"name":"Main","languages":["en","zh"],"type":"manual","people":[{"id":"i1","name":"Ines"}]}},
+ "interpreters":{"g1":{"name":"Main","languages":["en","zh"],"type":"manual","people":[{"id":"i1","name":"Ines"},{"id":"i2"},{"name":"Wilhelmina Featherstonehaugh-Cholmondeley"}]}},
  "layout":{"pictures":4,"intervalSeconds":10,"cells":[{"index":1,"participants":["p1"]},{"index":2,"participants":["p2","p3"],"share":true}]}}`
 
 // start opens the page and lets it subscribe to a conference in the given state.
@@ -89,11 +92,13 @@ func TestSnapshotIsShown(t *testing.T) {
 	text("#flags", "locked ● recording 16 pictures")
 	text("#roster-counts", "5 in the conference · 1 hand up · 1 unmuted · 1 camera on")
 	text("#waiting .who", "Lobby Larry")
-	text("#waiting-count", "1")
+	text("#waiting-count", "2")
+	text(`#attendees [data-key="a3"]`, "Bo ✔ here") // by the phone number, where that can be seen
 	text(`#attendees [data-key="a1"]`, "张三 ★ host ✔ here")
 	text(`#attendees [data-key="a2"]`, "Mia Missing Sales not here")
+	text(`#attendees [data-key="a5"]`, "Dee calling …")
 	text("#speakers", "张三 45 Ana Lovelace 20")
-	text("#interpreters", "Main Ines en ⇄ zh")
+	text("#interpreters", "Main Ines, i2, Wilhelmina Featherstonehaugh-Cholmondeley en ⇄ zh")
 	text("#layout-info", "4 pictures, every 10 s")
 	text("#layout", "张三 Ana Lovelace, Bo share")
 	text("#connection", "● connected")
@@ -124,14 +129,17 @@ func TestDeltasChangeRows(t *testing.T) {
 		`{"type":"confetti","conference":"900487914"}`,
 		delta("link", 44, 1, `{"state":"stale","since":1611993595000,"reason":"gap"}`),
 		delta("conference", 45, 3, `{"locked":null,"recording":false}`),
-		delta("waiting", 46, 0, `{"w1":null}`),
+		delta("waiting", 46, 0, `{"w1":null,"w2":null}`),
 		delta("layout", 47, 0, `null`),
 		event("invites", 48, 0, `{"code":"11076010","ok":false,"reason":"hung_up"}`),
-		event("subtitles", 49, 0, `{"pid":"p3","final":false,"lines":[{"id":"c1","language":"English","text":"Hello wor"}]}`),
-		event("subtitles", 50, 49, `{"pid":"p3","final":true,"lines":[{"id":"c1","language":"English","text":"Hello world."}]}`),
+		event("subtitles", 49, 0, `{"pid":"p3","final":false,"lines":[{"id":"c1","language":"english","text":"Bonjour"},{"id":"c1","language":"original","text":"Hello wor"}]}`),
+		event("subtitles", 50, 49, `{"pid":"p3","final":true,"lines":[{"id":"c1","language":"mandarin","text":"Hello world."}]}`),
 	)
 	b.until(`document.querySelector("#subtitles").innerText.includes("Hello world.")`)
 	b.until(rows + ` === "张三|Abe|Bo|Dee|Cleo"`)
+	p.send(delta("participants", 51, 41, `{"p5":{"state":"joined"},"p1":{"name":"Zhang"}}`))
+	b.until(`document.querySelector('#attendees [data-key="a5"]').innerText.includes("✔ here")`)
+	b.until(rows + ` === "Zhang|Abe|Bo|Dee|Cleo"`)
 	for expression, want := range map[string]any{
 		cell("p3", ".mic svg") + `.getAttribute("aria-label")`:                           "speaking",
 		cell("p1", ".mic svg") + `.getAttribute("aria-label")`:                           "microphone on",
@@ -153,8 +161,12 @@ func TestDeltasChangeRows(t *testing.T) {
 			t.Errorf("%s = %v, want %v", expression, got, want)
 		}
 	}
-	b.until(`document.querySelector("#f-seq").textContent === "50"`)
+	b.until(`document.querySelector("#f-seq").textContent === "51"`)
 	b.until(`document.querySelector("#f-snapshots").textContent === "1"`)
+
+	// A caption doesn't stay for ever.
+	b.eval(`(() => { const now = Date.now; Date.now = () => now() + 11_000; })()`)
+	b.until(`document.querySelector("#subtitles-card").hidden`)
 }
 
 func TestGapSubscribesWithoutResume(t *testing.T) {
@@ -285,9 +297,17 @@ func TestTokenIsAskedForAndKeptOutOfTheAddress(t *testing.T) {
 		t.Errorf("token in the session storage = %v, want it", got)
 	}
 
-	// Another token on a live connection renews it.
+	// Another token on a live connection renews it; one that isn't accepted is said so; other scopes are another view.
 	b.do(chromedp.SendKeys(chromedp.CSS("#token"), token+"2\r"))
-	p.want(`{"type":"auth","token":"` + token + `2"}`)
+	m := p.want(`{"type":"auth","token":"` + token + `2"}`)
+	p.send(fmt.Sprintf(`{"type":"error","id":%q,"code":"unauthorized","message":"token has expired"}`, m["id"]))
+	b.until(`document.querySelector("#banner").innerText.includes("not accepted: token has expired")`)
+	b.do(chromedp.SendKeys(chromedp.CSS("#token"), token+"3\r"))
+	m = p.want(`{"type":"auth","token":"` + token + `3"}`)
+	p.send(fmt.Sprintf(`{"type":"welcome","id":%q,"worker":"gw-0","session":"s1","time":1,"heartbeatMs":25000,"scopes":["pii","read"],"expires":%d}`,
+		m["id"], time.Now().Add(30*time.Second).UnixMilli()))
+	p.want(`{"type":"subscribe","conference":"900487914","resume":{"epoch":"e1","view":"p3","seq":40}}`)
+	b.until(`document.querySelector("#banner").innerText.includes("ends within a minute")`)
 }
 
 func TestConnectionStates(t *testing.T) {

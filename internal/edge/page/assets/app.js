@@ -12,7 +12,7 @@ const view = new View();
 let config = { conferences: [], auth: "jwt" };
 let client;
 let sub = null;
-let expiring = false;
+let notice = ""; // about the token
 let messages = 0;
 const rates = [];
 
@@ -107,8 +107,8 @@ function tell() {
     text = "This conference was released; what is shown is its last state.";
   } else if (state === "waiting" && sub?.replica.snapshots > 0) {
     text = "The connection is broken: what is shown may be old.";
-  } else if (expiring) {
-    text = "The token ends within a minute. Paste another one above.";
+  } else if (notice) {
+    text = notice;
   } else if (sub && !sub.status.fresh) {
     const why = { log: "the log is away", owner: "no worker holds the conference" }[sub.status.reason] ?? sub.status.reason;
     text = "The state may be old: " + why + ", since " + new Date(sub.status.since).toLocaleTimeString() + ".";
@@ -119,6 +119,12 @@ function tell() {
   banner.dataset.tone = bad ? "bad" : "warn";
 }
 
+function askForToken(why) {
+  notice = why;
+  $("auth").hidden = false;
+  tell();
+}
+
 function everySecond() {
   rates.push(messages);
   messages = 0;
@@ -127,7 +133,7 @@ function everySecond() {
   $("f-epoch").textContent = sub?.replica.epoch || "–";
   $("f-seq").textContent = sub ? String(sub.replica.seq) : "–";
   $("f-snapshots").textContent = String(sub?.replica.snapshots ?? 0);
-  if (sub) view.drawLink();
+  if (sub) view.tick();
   if (client.connection.state === "waiting") tell();
 }
 
@@ -142,14 +148,11 @@ async function main() {
   });
   client.addEventListener("welcome", (e) => {
     $("f-worker").textContent = e.detail.worker;
-    expiring = false;
+    notice = "";
     tell();
   });
-  client.addEventListener("expiring", () => {
-    expiring = true;
-    $("auth").hidden = false;
-    tell();
-  });
+  client.addEventListener("expiring", () => askForToken("The token ends within a minute. Paste another one above."));
+  client.addEventListener("tokenrefused", (e) => askForToken("That token was not accepted: " + e.detail.message + "."));
   $("picker").addEventListener("submit", (e) => {
     e.preventDefault();
     choose($("conf-input").value.trim());
@@ -161,7 +164,7 @@ async function main() {
     if (!token) return;
     sessionStorage.setItem(TOKEN_KEY, token);
     $("token").value = "";
-    expiring = false;
+    notice = "";
     client.setToken(token);
     tell();
   });

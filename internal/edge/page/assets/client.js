@@ -182,6 +182,7 @@ export function verdict(code) {
 //   connection  {state, code, retryAt}: "connecting", "open", "waiting" (until retryAt), "token", "stopped", "closed"
 //   welcome     the message of that name: worker, session, scopes, expires
 //   expiring    the token ends in a minute: call setToken
+//   tokenrefused  the error message about a token that was to renew the connection; the old one goes on until it ends
 //   message     every server message, as it came
 export class Client extends EventTarget {
   connection = { state: "closed" };
@@ -200,6 +201,7 @@ export class Client extends EventTarget {
   #retry = 0;
   #renew = 0;
   #lastId = 0;
+  #authId = ""; // of the auth that wasn't answered yet
 
   constructor({ url, token = "", random = () => Math.random(), WebSocket = globalThis.WebSocket }) {
     super();
@@ -231,8 +233,10 @@ export class Client extends EventTarget {
   // Takes another token: renews the live connection, or connects where a token was what was missing.
   setToken(token) {
     this.#token = token;
-    if (this.#welcomed) this.#send({ type: "auth", id: this.#nextId(), token });
-    else if (this.#running && ["token", "stopped", "waiting"].includes(this.connection.state)) {
+    if (this.#welcomed) {
+      this.#authId = this.#nextId();
+      this.#send({ type: "auth", id: this.#authId, token });
+    } else if (this.#running && ["token", "stopped", "waiting"].includes(this.connection.state)) {
       clearTimeout(this.#retry);
       this.#connect();
     }
@@ -364,6 +368,7 @@ export class Client extends EventTarget {
   #greeted(message) {
     const first = !this.#welcomed;
     this.#welcomed = true;
+    this.#authId = "";
     this.#watch(2 * (message.heartbeatMs || DEFAULT_HEARTBEAT_MS));
     clearTimeout(this.#renew);
     if (message.expires) {
@@ -405,6 +410,7 @@ export class Client extends EventTarget {
   }
 
   #refused(message) {
+    if (message.id !== undefined && message.id === this.#authId) this.#emit("tokenrefused", message);
     for (const sub of this.#subs.values()) {
       if (message.id === undefined || message.id !== sub.request) continue;
       sub.request = "";

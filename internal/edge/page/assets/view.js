@@ -54,7 +54,9 @@ function setBadges(node, list) {
   node.replaceChildren(...list.map((b) => badge(...b)));
 }
 
-const clock = (ms) => new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const CAPTION_MS = 10_000; // how long the last caption of a silent speaker stays
+
+const clock = (ms) => new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
 
 export function duration(ms) {
   const s = Math.max(0, Math.floor(ms / 1000));
@@ -266,8 +268,11 @@ export class View {
     else if (topic === "quality") this.#markKeys("participants", patch);
     else {
       this.#markKeys(topic, patch);
-      // What shows names of participants is drawn with them.
-      if (topic === "participants") for (const t of ["attendees", "layout", "speakers"]) this.#dirty.set(t, null);
+      // What shows others' names and whether they are there is drawn with them.
+      const shown = (p) => p === null || ["name", "state", "userId", "phone"].some((key) => key in p);
+      if (topic === "participants" && (patch === null || Object.values(patch).some(shown))) {
+        for (const t of ["attendees", "layout", "speakers"]) this.#dirty.set(t, null);
+      }
     }
     if (this.#scheduled) return;
     this.#scheduled = true;
@@ -296,10 +301,10 @@ export class View {
     if (dirty.has("interpreters")) $("interpreters-card").hidden = Object.keys(doc.interpreters ?? {}).length === 0;
     if (dirty.has("layout")) drawLayout(doc);
     if (dirty.has("conference")) drawConference(doc.conference ?? {});
-    if (dirty.has("link") || dirty.has("conference")) this.drawLink();
+    if (dirty.has("link") || dirty.has("conference")) this.#drawLink();
   }
 
-  drawLink() {
+  #drawLink() {
     const link = this.#doc().link;
     const [symbol, word, tone] = LINKS[link?.state] ?? ["◌", link?.state ?? "no word yet", "wait"];
     const why = [];
@@ -360,8 +365,10 @@ export class View {
 
   #drawAttendee(li, key, a) {
     const people = this.#doc().participants ?? {};
-    const here = a.pid ? people[a.pid] : a.userId && Object.values(people).find((p) => p.userId === a.userId);
-    const badges = [here ? ["✔ here", "good"] : ["not here", "quiet"]];
+    const same = (p) => (a.userId && p.userId === a.userId) || (a.phone && p.phone === a.phone);
+    const here = (a.pid && people[a.pid]) || Object.values(people).find(same);
+    const joined = here && (here.state ?? "joined") === "joined";
+    const badges = [joined ? ["✔ here", "good"] : here ? ["calling …", "wait"] : ["not here", "quiet"]];
     if (a.role === "chair") badges.unshift(["★ host", "host"]);
     drawPerson(li, key, a, a.department ?? "", badges);
   }
@@ -385,12 +392,22 @@ export class View {
     $("events-card").hidden = false;
   }
 
-  // A caption is corrected until it is final; the last two speakers' stay on the screen.
+  // A caption is corrected until it is final; the last two speakers' stay on the screen, for a while, in the language that
+  // was spoken where that is among them.
   #caption({ pid, final, lines = [] }) {
+    const text = (lines.find((l) => l.language === "original") ?? lines[0])?.text ?? "";
     this.#captions.delete(pid);
-    this.#captions.set(pid, { final, text: lines.map((l) => l.text).filter(Boolean).join(" / ") });
+    this.#captions.set(pid, { final, text, at: Date.now() });
     if (this.#captions.size > 2) this.#captions.delete(this.#captions.keys().next().value);
     this.#drawCaptions();
+  }
+
+  // What changes by time alone: how long the link is what it is, and captions that are over.
+  tick() {
+    this.#drawLink();
+    const before = this.#captions.size;
+    for (const [pid, c] of this.#captions) if (Date.now() - c.at > CAPTION_MS) this.#captions.delete(pid);
+    if (this.#captions.size < before) this.#drawCaptions();
   }
 
   #drawCaptions() {
