@@ -95,7 +95,7 @@ func without(list []caption, pid string) []caption {
 	return kept
 }
 
-// run paints until ctx is done, and once more then.
+// run paints until ctx is done. What it painted last stays.
 func (s *screen) run(ctx context.Context) error {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
@@ -106,13 +106,13 @@ func (s *screen) run(ctx context.Context) error {
 		pause.Reset(paintEvery)
 		select {
 		case <-ctx.Done():
-			return s.paint(time.Now())
+			return nil
 		case <-pause.C:
 		}
 		pause.Reset(idlePaint - paintEvery)
 		select {
 		case <-ctx.Done():
-			return s.paint(time.Now())
+			return nil
 		case <-s.dirty:
 		case <-pause.C:
 		}

@@ -382,20 +382,17 @@ func sayEvent(e happening) string {
 	return "✖ " + who + ": " + strings.ReplaceAll(cmp.Or(text(data, "reason"), "failed"), "_", " ")
 }
 
+// readCaption takes the caption in the language that was spoken, else the first one.
 func readCaption(data []byte) (caption, bool) {
+	type line struct{ Language, Text string }
 	var e struct {
-		PID   string `json:"pid"`
-		Final bool   `json:"final"`
-		Lines []struct {
-			Text string `json:"text"`
-		} `json:"lines"`
+		PID   string
+		Final bool
+		Lines []line
 	}
-	if json.Unmarshal(data, &e) != nil {
+	if json.Unmarshal(data, &e) != nil || len(e.Lines) == 0 {
 		return caption{}, false
 	}
-	texts := make([]string, 0, len(e.Lines))
-	for _, l := range e.Lines {
-		texts = append(texts, l.Text)
-	}
-	return caption{e.PID, strings.Join(texts, " / "), e.Final}, len(texts) > 0
+	spoken := max(0, slices.IndexFunc(e.Lines, func(l line) bool { return l.Language == "original" }))
+	return caption{e.PID, e.Lines[spoken].Text, e.Final}, true
 }

@@ -315,6 +315,25 @@ func TestScreenPaintsAtMostFourTimesASecond(t *testing.T) {
 	})
 }
 
+func TestReadCaption(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		data string
+		want caption
+		ok   bool
+	}{
+		{`{"pid":"p1","final":true,"lines":[{"language":"english","text":"yes"},{"language":"original","text":"ja"}]}`, caption{"p1", "ja", true}, true},
+		{`{"pid":"p1","lines":[{"text":"yes"},{"text":"ja"}]}`, caption{"p1", "yes", false}, true},
+		{`{"pid":"p1","lines":[]}`, caption{}, false},
+		{`{"lines":"none"}`, caption{}, false},
+	}
+	for _, tt := range tests {
+		if got, ok := readCaption([]byte(tt.data)); got != tt.want || ok != tt.ok {
+			t.Errorf("readCaption(%s) = %v, %t, want %v, %t", tt.data, got, ok, tt.want, tt.ok)
+		}
+	}
+}
+
 func TestScreenKeepsWhatHappened(t *testing.T) {
 	t.Parallel()
 	s := newScreen(io.Discard, nil, false)
