@@ -34,6 +34,7 @@ type Feed struct {
 	whole     bool // doc is what it should be; else it waits for a snapshot
 	status    statusItem
 	snapshots map[snapshotKey]*snapshot
+	documents documents
 	pending   []*attachment // waiting for the document, or for a position
 	readers   int
 	profiles  [conference.NumProfiles]int // readers by profile
@@ -65,10 +66,12 @@ type snapshot struct {
 	appended int // Feed.appended then
 }
 
-// attachment is a Subscribe call in flight. Whoever moves state first decides: run answers, or the caller gives up.
+// attachment is a Subscribe call in flight, or a look at the replica. Whoever moves state first decides: run answers, or
+// the caller gives up.
 type attachment struct {
 	req    Request
 	reader *Reader
+	look   func(*Feed)  // instead of reader: called by run
 	state  atomic.Int32 // attaching, then attached or abandoned
 	done   chan struct{}
 }
@@ -170,6 +173,7 @@ func (f *Feed) load(s *Snapshot) {
 		f.list.push(now, &item{reset: reason}, perChange)
 	}
 	clear(f.snapshots)
+	f.documents = documents{}
 	f.doc, f.pos, f.whole = s.Doc, s.Position, true
 	for _, entry := range s.History {
 		f.push(now, newContent(f.conf, f.opts.Encoder, entry, time.Time{}))
@@ -253,6 +257,13 @@ func (f *Feed) attach(a *attachment) bool {
 	if !f.whole || resume != nil && resume.Epoch == f.pos.Epoch && resume.Seq > f.pos.Seq {
 		f.forget()
 		return false
+	}
+	if a.look != nil {
+		a.look(f)
+		if a.state.CompareAndSwap(attaching, attached) {
+			close(a.done)
+		}
+		return true
 	}
 	r := a.reader
 	ans := f.position(r, resume)
