@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,6 +39,11 @@ type Metrics struct {
 	downstreamBytes         prometheus.Counter
 	downstreamSnapshots     *prometheus.CounterVec
 	downstreamClosed        *prometheus.CounterVec
+	downstreamRefused       *prometheus.CounterVec
+	downstreamRequests      *prometheus.CounterVec
+
+	authKeyRefreshes *prometheus.CounterVec
+	authKeysStale    prometheus.Gauge
 
 	deliveryLatency *prometheus.HistogramVec
 }
@@ -94,6 +100,12 @@ func NewMetrics(version, commit, goVersion string) *Metrics {
 	m.downstreamSnapshots = counters("downstream_snapshots_total", "Snapshots sent to clients, by cause.", "reason")
 	m.downstreamClosed = counters("downstream_closed_total", "Client connections closed, by cause.", "reason")
 
+	m.downstreamRefused = counters("downstream_refused_total", "What clients were refused by a limit.", "limit")
+	m.downstreamRequests = counters("downstream_requests_total", "REST requests and event streams, by status.", "route", "code")
+
+	m.authKeyRefreshes = counters("auth_key_refreshes_total", "Fetches of the keys that tokens are verified with.", "result")
+	m.authKeysStale = gauge("auth_keys_stale", "1 while the keys that tokens are verified with couldn't be refreshed in time, else 0.")
+
 	m.deliveryLatency = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: "confgate", Name: "delivery_latency_seconds",
 		Help:    "append: frame read to append acknowledged; deliver: message received from the log to socket written.",
@@ -118,6 +130,12 @@ func (m *Metrics) zero() {
 	}
 	for _, w := range []string{"action", "frame", "answer"} {
 		m.upstreamUnknown.WithLabelValues(w)
+	}
+	for _, l := range Limits {
+		m.downstreamRefused.WithLabelValues(l)
+	}
+	for _, r := range []string{"ok", "error"} {
+		m.authKeyRefreshes.WithLabelValues(r)
 	}
 	for _, s := range []string{"append", "deliver"} {
 		m.deliveryLatency.WithLabelValues(s)
@@ -280,6 +298,59 @@ func (m *Metrics) Snapshot(reason string) {
 func (m *Metrics) Closed(reason string) {
 	if m != nil {
 		m.downstreamClosed.WithLabelValues(reason).Inc()
+	}
+}
+
+// The limits that clients can meet.
+const (
+	LimitConnections        = "connections"         // of the worker
+	LimitSubjectConnections = "subject_connections" // of a token's subject
+	LimitSubscriptions      = "subscriptions"       // of a connection
+	LimitMessages           = "messages"            // a second, of a connection
+	LimitMessageSize        = "message_size"
+	LimitRequests           = "requests"   // a second, of a token's subject
+	LimitHandshakes         = "handshakes" // a second, of the worker
+	LimitPending            = "pending"    // sockets on which no request has come yet
+	LimitHeader             = "header"     // size of a request's header, and the time that it may take
+)
+
+// Limits are the values of the label "limit".
+var Limits = []string{
+	LimitConnections, LimitSubjectConnections, LimitSubscriptions, LimitMessages, LimitMessageSize, LimitRequests,
+	LimitHandshakes, LimitPending, LimitHeader,
+}
+
+// Refused counts what a client was refused by one of the Limits.
+func (m *Metrics) Refused(limit string) {
+	if m != nil {
+		m.downstreamRefused.WithLabelValues(limit).Inc()
+	}
+}
+
+// Request counts a REST request, or an event stream when it has ended, by its route ("list", "document", "events", "put",
+// "delete", "other") and its status.
+func (m *Metrics) Request(route string, status int) {
+	if m != nil {
+		m.downstreamRequests.WithLabelValues(route, strconv.Itoa(status)).Inc()
+	}
+}
+
+// KeyRefresh counts a fetch of the keys that tokens are verified with.
+func (m *Metrics) KeyRefresh(ok bool) {
+	if m == nil {
+		return
+	}
+	result := "error"
+	if ok {
+		result = "ok"
+	}
+	m.authKeyRefreshes.WithLabelValues(result).Inc()
+}
+
+// KeysStale says whether those keys are older than they should be.
+func (m *Metrics) KeysStale(stale bool) {
+	if m != nil {
+		m.authKeysStale.Set(b2f(stale))
 	}
 }
 

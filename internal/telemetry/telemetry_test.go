@@ -32,6 +32,10 @@ func TestNilMetricsCountNothing(t *testing.T) {
 	m.Sent("delta", 1, 10)
 	m.Snapshot("lag")
 	m.Closed("normal")
+	m.Refused(LimitMessages)
+	m.Request("list", 200)
+	m.KeyRefresh(true)
+	m.KeysStale(true)
 	m.Latency("append", time.Millisecond)
 	if m.Registry() == nil {
 		t.Error("(*Metrics)(nil).Registry() = nil, want an empty registry")
