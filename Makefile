@@ -14,7 +14,7 @@ LDFLAGS  := -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## a live conference in the browser, without Redis, credentials or a network
@@ -57,6 +57,10 @@ bench: ## all benchmarks; BENCH=regexp picks some
 .PHONY: fuzz
 fuzz: ## every fuzz test, each for FUZZTIME (default 5m)
 	@FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+.PHONY: screenshot
+screenshot: deps ## docs/demo.png, from the running demo
+	@.ci/screenshot
 
 .PHONY: ci
 ci: ## all that a change must pass
