@@ -66,7 +66,7 @@ func Restore(id string, doc *Doc, mem []byte) (*State, error) {
 
 // AdvanceMemory is mem as it is after more changes: a checkpoint's memory may be older than the document that the log makes
 // of it, and would let a result be told twice.
-func AdvanceMemory(mem []byte, changes []Change) ([]byte, error) {
+func AdvanceMemory(mem []byte, changes []Stamped) ([]byte, error) {
 	s := New("")
 	if len(mem) > 0 {
 		if err := json.Unmarshal(mem, &s.memory); err != nil {

@@ -452,7 +452,7 @@ func TestMemoryOlderThanTheDocument(t *testing.T) {
 	t.Parallel()
 	s := New("c")
 	old := s.Memory()
-	var told []Change
+	var told []Stamped
 	for i, f := range []*confctl.Frame{
 		frame(t, "AttendeesNotify", confctl.Full, 1, `"data":[{"name":"A"},{"name":"B"}]`),
 		frame(t, "InviteResultNotify", inc, 2, `"data":[{"callNumber":"1","resultCode":"0"}]`),
@@ -461,7 +461,7 @@ func TestMemoryOlderThanTheDocument(t *testing.T) {
 		if err != nil || len(changes) != 1 {
 			t.Fatalf("frame %d: %v, %v", i, changes, err)
 		}
-		told = append(told, changes...)
+		told = append(told, Stamped{Change: changes[0]})
 	}
 	mem, err := AdvanceMemory(old, told)
 	if err != nil {

@@ -96,6 +96,7 @@ func (l *MemoryLog) Load(ctx context.Context, conf string) (conference.Checkpoin
 func (c *memoryConf) copy() conference.Checkpoint {
 	cp := c.head
 	cp.Doc = cp.Doc.Clone()
+	cp.Since = slices.Clone(cp.Since)
 	return cp
 }
 
@@ -179,6 +180,9 @@ func (c *memoryConf) append(
 		}
 	}
 	entry := stamp(changes, after.Seq, &c.head.Prev)
+	for _, ch := range entry {
+		c.head.Since = remembered(c.head.Since, ch)
+	}
 	c.head.Seq = last(entry)
 	c.after, c.done = after.Seq, true
 	now := time.Now()
@@ -207,6 +211,7 @@ func (l *MemoryLog) Checkpoint(
 		return fmt.Errorf("fanout: checkpoint: %w", conference.ErrEpoch)
 	}
 	c.head.Memory = slices.Clone(cp.Memory)
+	c.head.Since = slices.DeleteFunc(c.head.Since, func(ch conference.Stamped) bool { return ch.Seq <= cp.Seq })
 	return nil
 }
 

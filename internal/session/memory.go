@@ -61,6 +61,9 @@ func (a *actor) restore(cp conference.Checkpoint) {
 			mem = remembered{}
 		}
 	}
+	if advanced, err := conference.AdvanceMemory(mem.State, cp.Since); err == nil {
+		mem.State = advanced
+	}
 	// Restore takes the document over, and the checkpoint's may be shared with the log.
 	state, err := conference.Restore(a.cfg.Conference, cp.Doc.Clone(), mem.State)
 	if err != nil {

@@ -192,23 +192,38 @@ func testMemory(t *testing.T, open Open) {
 		t.Errorf("Load = %v, memory %q, prev %v, want %v, elephant, subtitles 4", cp.Position, cp.Memory, cp.Prev, o.Pos)
 	}
 	wantDoc(t, cp.Doc, Set("p0", "Null"), Set("p1", "Ann"), Set("p2", "Bob"))
+	o.Append(t, conference.Change{Topic: conference.Invites, Time: 1, Body: []byte(`{"code":"0"}`)})
+	cp = load(t, log, o.Conf) // results that the memory doesn't know come beside it
+	if len(cp.Since) != 1 || cp.Since[0].Seq != cp.Seq {
+		t.Errorf("since the checkpoint: %v, want the invitation at %d", cp.Since, cp.Seq)
+	}
 	cp.Memory = []byte{0, 0xff, '\n'}
 	if err := log.Checkpoint(t.Context(), o.Conf, o.Claim, cp); err != nil {
 		t.Fatal(err)
 	}
-	if got := load(t, log, o.Conf); string(got.Memory) != "\x00\xff\n" {
-		t.Errorf("memory came back as %q", got.Memory)
+	if got := load(t, log, o.Conf); string(got.Memory) != "\x00\xff\n" || len(got.Since) != 0 {
+		t.Errorf("memory came back as %q, with %v since", got.Memory, got.Since)
 	}
 }
 
 func testCheckpointPlace(t *testing.T, open Open) {
-	log := open(t, fanout.LogOptions{})
+	log := open(t, fanout.LogOptions{ResumeWindow: -1}) // everything goes that may
 	o := StartOwner(t, log, Conf(t))
 	o.Append(t, Set("p1", "Ann"))
 	early := load(t, log, o.Conf)
 	o.Append(t, Set("p2", "Bob"))
 	if err := log.Checkpoint(t.Context(), o.Conf, o.Claim, early); err != nil {
 		t.Errorf("Checkpoint of an earlier position = %v", err)
+	}
+	// What follows the checkpoint may not go.
+	wantDoc(t, load(t, log, o.Conf).Doc, Set("p0", "Null"), Set("p1", "Ann"), Set("p2", "Bob"))
+	late := load(t, log, o.Conf)
+	if err := log.Checkpoint(t.Context(), o.Conf, o.Claim, late); err != nil {
+		t.Fatal(err)
+	}
+	// A checkpoint that is late itself replaces nothing newer.
+	if err := log.Checkpoint(t.Context(), o.Conf, o.Claim, early); err != nil {
+		t.Errorf("Checkpoint of an earlier position than the last = %v", err)
 	}
 	wantDoc(t, load(t, log, o.Conf).Doc, Set("p0", "Null"), Set("p1", "Ann"), Set("p2", "Bob"))
 	early.Seq = o.Pos.Seq + 1
