@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"confgate/api"
 	"confgate/internal/gateway"
 	"confgate/internal/simulator"
 	"confgate/internal/watch"
@@ -163,7 +164,7 @@ type client struct {
 	raw    func([]byte)
 
 	mu     sync.Mutex
-	flash  []string // changes that emptied the roster
+	wrong  []string // messages that aren't as api/ says, and changes that emptied the roster
 	nudge  chan<- struct{}
 	cancel context.CancelFunc
 	done   chan error
@@ -190,7 +191,7 @@ func startClient(t *testing.T, w *worker, c *client) *client {
 		URL: w.url(), Conference: c.conf, Topics: c.topics,
 		Token:      func(context.Context) (string, error) { return token, nil },
 		HTTPClient: &http.Client{Transport: transport},
-		OnMessage:  c.raw, OnUpdate: c.update, MinBackoff: time.Millisecond, MaxBackoff: 50 * time.Millisecond,
+		OnMessage:  c.message, OnUpdate: c.update, MinBackoff: time.Millisecond, MaxBackoff: 50 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -208,6 +209,31 @@ func startClient(t *testing.T, w *worker, c *client) *client {
 	return c
 }
 
+// schemas are those of api/, at their strictest: the simulator sends nothing outside the documented words.
+var schemas = sync.OnceValues(func() (*api.Validator, error) { return api.NewValidator(api.Strict) })
+
+// message is called for every message of the server, as it came.
+func (c *client) message(raw []byte) {
+	v, err := schemas()
+	if err == nil {
+		err = v.Server(raw)
+	}
+	if err != nil {
+		c.complain("message isn't as api/ says: %v", err)
+	}
+	if c.raw != nil {
+		c.raw(raw)
+	}
+}
+
+func (c *client) complain(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.wrong) < 5 {
+		c.wrong = append(c.wrong, fmt.Sprintf(format, args...))
+	}
+}
+
 // update is called for everything that the client applied: it looks for changes that empty a roster, and nudges whoever
 // waits for documents.
 func (c *client) update(m *watch.Message) {
@@ -221,9 +247,7 @@ func (c *client) update(m *watch.Message) {
 			}
 		}
 		if err != nil || patch == nil || gone > 60 {
-			c.mu.Lock()
-			c.flash = append(c.flash, fmt.Sprintf("participants %d removes %d at once", m.Seq, gone))
-			c.mu.Unlock()
+			c.complain("participants %d removes %d at once", m.Seq, gone)
 		}
 	}
 	select {
@@ -315,8 +339,8 @@ func checkHistory(t *testing.T, clients []*client) {
 			t.Errorf("%s: %s", c.name, v)
 		}
 		c.mu.Lock()
-		for _, f := range c.flash {
-			t.Errorf("%s: %s", c.name, f)
+		for _, w := range c.wrong {
+			t.Errorf("%s: %s", c.name, w)
 		}
 		c.mu.Unlock()
 		if r.Counts.Snapshots != 1 || r.Counts.Resets != 0 || r.Refused != 0 || r.Counts.Gaps != 0 {
