@@ -20,6 +20,7 @@ const (
 	causeNone closeCause = iota
 	causeLeaving
 	causeFull
+	causeSubject
 	causeToken
 	causeExpired
 	causeForbidden
@@ -29,9 +30,10 @@ const (
 	causeTooLarge
 	causeFraming
 	causeFlood
-	causeClient // the client closed
-	causeLost   // the connection broke
-	numCauses   = iota
+	causeClient   // the client closed
+	causeLost     // the connection broke
+	causeReleased // the only conference of an event stream was released
+	numCauses     = iota
 )
 
 // closeCauses gives each cause its close code (0: none is sent), the reason on the wire (at most 123 bytes, no internals)
@@ -42,6 +44,7 @@ var closeCauses = [numCauses]struct {
 }{
 	causeLeaving:     {codeLeaving, "worker is leaving, reconnect and resume", "leaving"},
 	causeFull:        {codeFull, "worker is full, try again later", "full"},
+	causeSubject:     {codeFull, "too many connections of this subject, try again later", "subject"},
 	causeToken:       {codeUnauthorized, "token missing or not accepted", "unauthorized"},
 	causeExpired:     {codeUnauthorized, "token has expired", "expired"},
 	causeForbidden:   {codeForbidden, "renewed token does not allow a live subscription", "forbidden"},
@@ -53,6 +56,7 @@ var closeCauses = [numCauses]struct {
 	causeFlood:       {codeTooMany, "too many messages, back off", "too_many"},
 	causeClient:      {0, "", "client"},
 	causeLost:        {0, "", "lost"},
+	causeReleased:    {0, "", "released"},
 }
 
 func (c closeCause) metric() string { return closeCauses[c].metric }

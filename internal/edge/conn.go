@@ -12,6 +12,8 @@ import (
 
 	"github.com/coder/websocket"
 	"golang.org/x/time/rate"
+
+	"confgate/internal/telemetry"
 )
 
 const (
@@ -277,6 +279,7 @@ func (c *conn) handle(ctx context.Context, data []byte) {
 			bad = &refusal{id: m.id}
 		}
 		bad.code, bad.text = errRateLimited, "too many messages"
+		c.s.cfg.Metrics.Refused(telemetry.LimitMessages)
 	}
 	switch {
 	case bad != nil:

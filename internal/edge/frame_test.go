@@ -249,7 +249,7 @@ func TestCloseCauses(t *testing.T) {
 			t.Errorf("cause %d has no label", cause)
 		}
 		p := cause.payload()
-		if cause == causeClient || cause == causeLost {
+		if cause == causeClient || cause == causeLost || cause == causeReleased {
 			if p != nil {
 				t.Errorf("cause %s sends a close frame, want none", cause.metric())
 			}

@@ -177,7 +177,7 @@ func TestCutting(t *testing.T) {
 	if _, err := theirs.Read(make([]byte, 1)); !errors.Is(err, io.EOF) || c.closeCause() != causeLeaving {
 		t.Errorf("late connection: read %v, cause %s; want it closed since the worker is leaving", err, c.closeCause().metric())
 	}
-	w.srv.release(c, true)
+	w.srv.release(c, "ann", true)
 	_, resp, err := websocket.Dial(t.Context(), w.url+"/v1/ws", &websocket.DialOptions{Subprotocols: []string{subprotocol}})
 	if err == nil || resp.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("dial = %v, %+v; want 503", err, resp)

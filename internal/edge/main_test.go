@@ -79,7 +79,7 @@ func bubble(t *testing.T, change func(*Config)) *world {
 
 func newWorld(t *testing.T, change func(*Config)) *world {
 	t.Helper()
-	auth, err := NewHMAC(secret, "", "")
+	auth, err := NewVerifier(VerifierConfig{Secret: secret})
 	if err != nil {
 		t.Fatal(err)
 	}

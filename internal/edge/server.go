@@ -25,6 +25,11 @@ const (
 	DefaultMaxSubscriptions = 256
 	// DefaultMessageRate is a client's share of messages a second; twice that may come at once.
 	DefaultMessageRate = 50
+	// DefaultRequestRate is a token subject's share of REST requests a second; twice that may come at once.
+	DefaultRequestRate = 50
+	// DefaultHandshakeRate lets the 20000 clients of a worker that has gone come back within 20 s, and leaves the others most
+	// of a core meanwhile; twice that may come at once.
+	DefaultHandshakeRate = 1000
 )
 
 // Fixed limits.
@@ -50,11 +55,16 @@ type Config struct {
 	// Page answers GET and HEAD of every path outside /v1/; nil: there is no page.
 	Page http.Handler
 	// AllowedOrigins are the browser origins admitted besides the same host; see CheckOrigin.
-	AllowedOrigins   []string
+	AllowedOrigins []string
+	// Registry is what PUT and DELETE of a conference change; nil: they are answered with 501.
+	Registry         Registry
 	WorkerID         string
-	MaxConnections   int
+	MaxConnections   int           // event streams count too
+	MaxPerSubject    int           // connections a token subject; zero: none, since programs may share a subject
 	MaxSubscriptions int           // a client
 	MessageRate      int           // messages a second a client
+	RequestRate      int           // REST requests a second a token subject
+	HandshakeRate    int           // connections a second that are begun
 	Heartbeat        time.Duration // zero or less: the default
 	WriteStall       time.Duration // zero or less: the default
 }
@@ -65,9 +75,12 @@ type Server struct {
 	origins origins
 	started time.Time
 	warn    *rate.Limiter // of log lines that clients can cause
+	pace    pace
+	gzips   sync.Pool // of *gzip.Writer
 
 	mu       sync.Mutex // a leaf; guards what follows
-	conns    map[*conn]struct{}
+	conns    map[peer]struct{}
+	subjects map[string]*subject
 	active   int // admitted, from before their upgrade on
 	refused  int // in their close handshake
 	draining bool
@@ -85,6 +98,8 @@ func New(cfg Config) *Server {
 	limit(&cfg.MaxConnections, DefaultMaxConnections)
 	limit(&cfg.MaxSubscriptions, DefaultMaxSubscriptions)
 	limit(&cfg.MessageRate, DefaultMessageRate)
+	limit(&cfg.RequestRate, DefaultRequestRate)
+	limit(&cfg.HandshakeRate, DefaultHandshakeRate)
 	if cfg.Heartbeat <= 0 {
 		cfg.Heartbeat = DefaultHeartbeat
 	}
@@ -99,9 +114,20 @@ func New(cfg Config) *Server {
 		origins: newOrigins(cfg.AllowedOrigins),
 		started: time.Now(),
 		warn:    rate.NewLimiter(rate.Every(10*time.Second), 3),
-		conns:   make(map[*conn]struct{}),
-		gone:    make(chan struct{}),
+		pace:    newPace(cfg.HandshakeRate),
+
+		conns:    make(map[peer]struct{}),
+		subjects: make(map[string]*subject),
+		gone:     make(chan struct{}),
 	}
+}
+
+// peer is a connection or an event stream, as the server's ticker and its end see it. Any goroutine may call its methods.
+type peer interface {
+	// tick is called by the server's ticker. quiet is after how long without a heartbeat one is due.
+	tick(now time.Time, quiet time.Duration)
+	shut(cause closeCause) // ends it in order
+	abort()                // cuts it
 }
 
 // Handler is what clients reach.
@@ -116,6 +142,8 @@ func (s *Server) Handler() http.Handler {
 				return
 			}
 			s.serveWS(w, r)
+		case r.URL.Path == listPath || strings.HasPrefix(r.URL.Path, listPath+"/"):
+			s.serveREST(w, r)
 		case s.cfg.Page == nil || r.URL.Path == "/v1" || strings.HasPrefix(r.URL.Path, "/v1/"):
 			problem(w, http.StatusNotFound, "there is nothing at this path")
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
@@ -144,7 +172,11 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ident, cause := s.screen(r)
-	cause, status := s.admit(cause)
+	if !s.pace.allow(cause == causeNone) {
+		s.flooded(w)
+		return
+	}
+	cause, status := s.admit(cause, ident.Subject)
 	if status != 0 {
 		w.Header().Set("Retry-After", "5")
 		problem(w, status, "no connection can be taken now, not even to say why")
@@ -153,7 +185,7 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) {
 	c := newConn(s, ident)
 	admitted := cause == causeNone
 	c.setCause(cause)
-	defer s.release(c, admitted)
+	defer s.release(c, ident.Subject, admitted)
 	ws, err := c.accept(w, r)
 	if err != nil { // answered by the library, or the client has gone
 		return
@@ -164,7 +196,7 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) {
 		defer s.cfg.Metrics.Connections(-1)
 	}
 	c.serve(ws)
-	s.cfg.Metrics.Closed(c.closeCause().metric())
+	s.closed(c.closeCause())
 }
 
 // screen looks at what the client brings.
@@ -180,63 +212,22 @@ func (s *Server) screen(r *http.Request) (Identity, closeCause) {
 	return ident, causeNone
 }
 
-// admit finds a place for a connection: as a client, or, with the cause it returns, for its close handshake only. Where
-// there is none either, the HTTP status says so; else it is 0.
-func (s *Server) admit(cause closeCause) (_ closeCause, status int) {
-	s.mu.Lock()
-	full := s.cfg.MaxConnections >= 0 && s.active >= s.cfg.MaxConnections
-	switch {
-	case s.draining:
-		cause = causeLeaving
-	case cause == causeNone && full:
-		cause = causeFull
-	}
-	switch {
-	case s.cutting:
-		status = http.StatusServiceUnavailable
-	case cause == causeNone:
-		s.active++
-	case s.refused >= maxRefused:
-		status = http.StatusTooManyRequests
-	default:
-		s.refused++
-	}
-	s.mu.Unlock()
-	if cause == causeFull {
-		s.warnSparsely("client refused", telemetry.Reason(cause.metric()))
-	}
-	return cause, status
-}
-
 // register makes a connection known to Run and Drain.
-func (s *Server) register(c *conn) {
+func (s *Server) register(p peer) {
 	s.mu.Lock()
-	s.conns[c] = struct{}{}
+	s.conns[p] = struct{}{}
 	draining, cutting := s.draining, s.cutting
 	s.mu.Unlock()
 	if draining { // began since admit
-		c.setCause(causeLeaving)
+		p.shut(causeLeaving)
 	}
 	if cutting {
-		c.abort()
+		p.abort()
 	}
-}
-
-func (s *Server) release(c *conn, admitted bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
-	if admitted {
-		s.active--
-	} else {
-		s.refused--
-	}
-	close(s.gone)
-	s.gone = make(chan struct{})
 }
 
 // connections lists those that are open.
-func (s *Server) connections(buf []*conn) []*conn {
+func (s *Server) connections(buf []peer) []peer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
@@ -268,7 +259,8 @@ func (s *Server) Run(ctx context.Context) error {
 	tick := min(maxTick, s.cfg.Heartbeat/5)
 	t := time.NewTicker(tick)
 	defer t.Stop()
-	var buf []*conn
+	var buf []peer
+	swept := s.started
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -278,6 +270,10 @@ func (s *Server) Run(ctx context.Context) error {
 				c.tick(now, s.cfg.Heartbeat-tick*3/2) // so that the next tick is in time for sure
 			}
 			clear(buf) // what has gone shall not be kept
+			if now.Sub(swept) >= sweepEvery {
+				swept = now
+				s.sweep(now)
+			}
 		}
 	}
 	s.cut()

@@ -14,6 +14,12 @@ type Source interface {
 	// ahead of the feed until that has caught up; after 2 s it gives up with ErrUnavailable. ErrNotFound: nobody here
 	// knows the conference.
 	Subscribe(ctx context.Context, req Request) (Subscription, error)
+	// Document is a conference's present state. It waits as Subscribe does, with the same errors; the newest of req.Have is
+	// waited for likewise.
+	Document(ctx context.Context, req DocumentRequest) (Document, error)
+	// List sums up the conferences that are known here and that may says yes to, ordered by id. One of which nothing can be
+	// told in time has its id only.
+	List(ctx context.Context, may func(conf string) bool) ([]Summary, error)
 }
 
 // Errors of a Source.
@@ -31,6 +37,32 @@ type Request struct {
 	// Wake is called, at most once for each Next that had nothing, when there is something again. It doesn't block and may
 	// be called from any goroutine, also before Subscribe has returned.
 	Wake func()
+}
+
+// DocumentRequest asks for a conference's state once.
+type DocumentRequest struct {
+	Conference string
+	Topics     conference.Topics // as granted, with link
+	Profile    conference.Profile
+	Have       []conference.Position // positions of which the client has the document already
+}
+
+// Document is a conference's state at a position. It is shared and must not be changed.
+type Document struct {
+	conference.Position
+	JSON  []byte // nil where the position is one that the client has
+	Fresh bool   // this worker vouches for it
+}
+
+// Summary is what a list says of a conference, all of it for every reader.
+type Summary struct {
+	Conference string
+	Known      bool   // what follows could be told
+	Worker     string // that holds it; empty: not known
+	Clients    int    // subscriptions and event streams on this worker
+	Fresh      bool   // this worker vouches for it
+	conference.Position
+	conference.Summary
 }
 
 // Subscription is one client's place in a feed. Its methods are called by one goroutine at a time.

@@ -10,6 +10,10 @@ type fakeSource struct {
 	requests chan Request  // as they come
 	subs     chan *fakeSub // as they are made
 
+	document func(context.Context, DocumentRequest) (Document, error)
+	list     []Summary
+	listErr  error
+
 	mu      sync.Mutex
 	answers map[string]func(context.Context, Request) (*fakeSub, error) // by conference
 }
@@ -26,6 +30,21 @@ func (s *fakeSource) answer(conf string, f func(context.Context, Request) (*fake
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.answers[conf] = f
+}
+
+// Document and List answer as the test has set.
+func (s *fakeSource) Document(ctx context.Context, req DocumentRequest) (Document, error) {
+	return s.document(ctx, req)
+}
+
+func (s *fakeSource) List(_ context.Context, may func(string) bool) ([]Summary, error) {
+	var list []Summary
+	for _, sum := range s.list {
+		if may(sum.Conference) {
+			list = append(list, sum)
+		}
+	}
+	return list, s.listErr
 }
 
 func (s *fakeSource) Subscribe(ctx context.Context, req Request) (Subscription, error) {

@@ -82,6 +82,9 @@ func (c *conn) enter(ctx context.Context, conf string, o op) {
 	}
 	if bad != nil {
 		c.mu.Unlock()
+		if bad.code == errTooMany {
+			c.s.cfg.Metrics.Refused(telemetry.LimitSubscriptions)
+		}
 		c.refuse(*bad)
 		return
 	}

@@ -128,34 +128,51 @@ func (Anyone) Authenticate(context.Context, string) (Identity, error) {
 	}, nil
 }
 
-// HMAC verifies JWTs that are signed by HS256 with a shared secret.
-type HMAC struct {
-	secret []byte
+// VerifierConfig says what tokens are accepted. A secret or keys must be there; both may be.
+type VerifierConfig struct {
+	Secret   []byte  // for HS256, MinSecret bytes at least
+	Keys     *KeySet // for RS256, ES256 and EdDSA
+	Issuer   string  // empty: not checked
+	Audience string  // empty: not checked
+}
+
+// Verifier verifies JWTs. Each algorithm is good by its own source of keys only, so that a public key can never be taken
+// for a secret.
+type Verifier struct {
+	cfg    VerifierConfig
 	parser *jwt.Parser
 }
 
-// NewHMAC makes an Authenticator. Empty issuer or audience: not checked.
-func NewHMAC(secret []byte, issuer, audience string) (*HMAC, error) {
-	if len(secret) < MinSecret {
-		return nil, fmt.Errorf("edge: HMAC secret has %d bytes, want %d at least", len(secret), MinSecret)
+// NewVerifier makes an Authenticator. Its keys, if it has any, need their Run.
+func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
+	var methods []string
+	if cfg.Secret != nil || cfg.Keys == nil {
+		if len(cfg.Secret) < MinSecret {
+			return nil, fmt.Errorf("edge: HMAC secret has %d bytes, want %d at least", len(cfg.Secret), MinSecret)
+		}
+		cfg.Secret = slices.Clone(cfg.Secret)
+		methods = append(methods, algHS256)
+	}
+	if cfg.Keys != nil {
+		methods = append(methods, algRS256, algES256, algEdDSA)
 	}
 	opts := []jwt.ParserOption{
-		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
+		jwt.WithValidMethods(methods),
 		jwt.WithExpirationRequired(),
 		jwt.WithLeeway(TokenLeeway),
 		jwt.WithStrictDecoding(),
 	}
-	if issuer != "" {
-		opts = append(opts, jwt.WithIssuer(issuer))
+	if cfg.Issuer != "" {
+		opts = append(opts, jwt.WithIssuer(cfg.Issuer))
 	}
-	if audience != "" {
-		opts = append(opts, jwt.WithAudience(audience))
+	if cfg.Audience != "" {
+		opts = append(opts, jwt.WithAudience(cfg.Audience))
 	}
-	return &HMAC{secret: slices.Clone(secret), parser: jwt.NewParser(opts...)}, nil
+	return &Verifier{cfg: cfg, parser: jwt.NewParser(opts...)}, nil
 }
 
-// Format keeps the secret out of whatever prints an HMAC, with any verb.
-func (*HMAC) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "edge.HMAC(***)") }
+// Format keeps the secret out of whatever prints a Verifier, with any verb.
+func (*Verifier) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "edge.Verifier(***)") }
 
 // tokenClaims are the claims of a client's token.
 type tokenClaims struct {
@@ -165,8 +182,9 @@ type tokenClaims struct {
 }
 
 // Authenticate verifies a token: its signature, its times, issuer and audience where configured, and that it has a
-// subject. Without scope or conf it is valid and grants nothing.
-func (a *HMAC) Authenticate(_ context.Context, token string) (Identity, error) {
+// subject. Without scope or conf it is valid and grants nothing. A token of a key that isn't known yet may wait for a fetch
+// of the keys.
+func (a *Verifier) Authenticate(ctx context.Context, token string) (Identity, error) {
 	if token == "" {
 		return Identity{}, ErrNoToken
 	}
@@ -178,7 +196,15 @@ func (a *HMAC) Authenticate(_ context.Context, token string) (Identity, error) {
 		if _, ok := t.Header["crit"]; ok { // extensions that must be understood (RFC 7515, section 4.1.11); none is
 			return nil, ErrTokenInvalid
 		}
-		return a.secret, nil
+		if t.Method.Alg() == algHS256 {
+			return a.cfg.Secret, nil
+		}
+		kid, _ := t.Header["kid"].(string)
+		key, ok := a.cfg.Keys.find(ctx, kid, t.Method.Alg())
+		if !ok {
+			return nil, ErrTokenInvalid
+		}
+		return key, nil
 	})
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):

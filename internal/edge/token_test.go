@@ -90,7 +90,7 @@ func TestAuthenticate(t *testing.T) {
 		{"dots", "..", Identity{}, ErrTokenInvalid},
 		{"too long", hs(set("scope", strings.Repeat("read ", 4000))), Identity{}, ErrTokenInvalid},
 	}
-	a, err := NewHMAC(secret, "us", "gw")
+	a, err := NewVerifier(VerifierConfig{Secret: secret, Issuer: "us", Audience: "gw"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,9 +105,9 @@ func TestAuthenticate(t *testing.T) {
 	}
 }
 
-func TestHMACWithoutIssuerAndAudience(t *testing.T) {
+func TestVerifierWithoutIssuerAndAudience(t *testing.T) {
 	t.Parallel()
-	a, err := NewHMAC(secret, "", "")
+	a, err := NewVerifier(VerifierConfig{Secret: secret})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,26 +119,26 @@ func TestHMACWithoutIssuerAndAudience(t *testing.T) {
 func TestSecretIsLongEnoughAndStaysSecret(t *testing.T) {
 	t.Parallel()
 	short := secret[:31]
-	if _, err := NewHMAC(short, "", ""); err == nil || strings.Contains(err.Error(), string(short)) {
-		t.Errorf("NewHMAC with 31 bytes = %v, want an error without the secret", err)
+	if _, err := NewVerifier(VerifierConfig{Secret: short}); err == nil || strings.Contains(err.Error(), string(short)) {
+		t.Errorf("NewVerifier with 31 bytes = %v, want an error without the secret", err)
 	}
 	if _, err := Mint(short, Claims{Subject: "a", Expires: time.Now()}); err == nil || strings.Contains(err.Error(), string(short)) {
 		t.Errorf("Mint with 31 bytes = %v, want an error without the secret", err)
 	}
-	a, err := NewHMAC(secret, "", "")
+	a, err := NewVerifier(VerifierConfig{Secret: secret})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
-		if got := fmt.Sprintf(verb, a); got != "edge.HMAC(***)" {
-			t.Errorf("Sprintf(%q) = %q, want edge.HMAC(***)", verb, got)
+		if got := fmt.Sprintf(verb, a); got != "edge.Verifier(***)" {
+			t.Errorf("Sprintf(%q) = %q, want edge.Verifier(***)", verb, got)
 		}
 	}
 }
 
 func TestMint(t *testing.T) {
 	t.Parallel()
-	a, err := NewHMAC(secret, "us", "gw")
+	a, err := NewVerifier(VerifierConfig{Secret: secret, Issuer: "us", Audience: "gw"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ func Build(opts Options) (*Worker, error) {
 		log:     log.With(zap.String(telemetry.KeyWorker, opts.WorkerID)),
 		metrics: telemetry.NewMetrics(opts.Version.Version, opts.Version.Commit, opts.Version.Go),
 	}
-	auth, err := opts.authenticator()
+	auth, err := w.authenticator()
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +61,11 @@ func Build(opts Options) (*Worker, error) {
 		pageConfig.Conferences = w.conferenceIDs
 	}
 	w.edge = edge.New(edge.Config{
-		Source: source{w.feeds}, Auth: auth, Metrics: w.metrics, Log: w.log, Page: page.Handler(pageConfig),
-		AllowedOrigins: opts.AllowedOrigins, WorkerID: opts.WorkerID,
+		Source: source{w.feeds, w.conferenceIDs, w.owner}, Auth: auth, Metrics: w.metrics, Log: w.log,
+		Page: page.Handler(pageConfig), AllowedOrigins: opts.AllowedOrigins, WorkerID: opts.WorkerID,
+		MaxConnections: opts.MaxConnections, MaxPerSubject: opts.MaxConnectionsPerSubject,
+		MaxSubscriptions: opts.MaxSubscriptions, MessageRate: opts.MessageRate, RequestRate: opts.RequestRate,
+		HandshakeRate: opts.HandshakeRate,
 	})
 	if err := w.listen(); err != nil {
 		return nil, errors.Join(err, w.store.close())
@@ -105,15 +108,35 @@ func (w *Worker) conferenceIDs() []string {
 	return ids
 }
 
-func (o Options) authenticator() (edge.Authenticator, error) {
+// owner is the worker that holds a conference. A log in this process has no other; with a shared one that isn't known here.
+func (w *Worker) owner(string) string {
+	if w.opts.RedisURL.Empty() {
+		return w.opts.WorkerID
+	}
+	return ""
+}
+
+// authenticator is what knows clients. It sets w.keys where there are any.
+func (w *Worker) authenticator() (edge.Authenticator, error) {
+	o := w.opts
 	if o.Auth == AuthNone {
 		return edge.Anyone{}, nil
 	}
-	secret, err := readHMACSecret(o.AuthHMACSecretFile)
-	if err != nil {
-		return nil, err
+	cfg := edge.VerifierConfig{Issuer: o.AuthIssuer, Audience: o.AuthAudience}
+	var err error
+	if o.AuthHMACSecretFile != "" {
+		if cfg.Secret, err = readHMACSecret(o.AuthHMACSecretFile); err != nil {
+			return nil, err
+		}
 	}
-	auth, err := edge.NewHMAC(secret, o.AuthIssuer, o.AuthAudience)
+	if o.AuthJWKSURL != "" {
+		w.keys, err = edge.NewKeySet(edge.KeySetConfig{URL: o.AuthJWKSURL, Metrics: w.metrics, Log: w.log})
+		if err != nil {
+			return nil, fmt.Errorf("gateway: --auth-jwks-url: %w", err)
+		}
+		cfg.Keys = w.keys
+	}
+	auth, err := edge.NewVerifier(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"confgate/internal/edge"
 	"confgate/internal/session"
 	"confgate/internal/subscribe"
 	"confgate/internal/telemetry"
@@ -84,8 +85,8 @@ func (o Options) checkConferences(c *checker) {
 func (o Options) checkClients(c *checker) {
 	switch o.Auth {
 	case AuthJWT:
-		if o.AuthHMACSecretFile == "" {
-			c.but("auth", o.Auth, "--auth-hmac-secret-file beside it, or --auth none for development")
+		if o.AuthHMACSecretFile == "" && o.AuthJWKSURL == "" {
+			c.but("auth", o.Auth, "--auth-hmac-secret-file or --auth-jwks-url beside it, or --auth none for development")
 		}
 	case AuthNone:
 		if _, err := o.clientAddress(); err != nil && hostPort(o.Listen) {
@@ -94,10 +95,27 @@ func (o Options) checkClients(c *checker) {
 	default:
 		c.that("auth", o.Auth, false)
 	}
+	c.that("auth-jwks-url", maskURL(o.AuthJWKSURL), o.AuthJWKSURL == "" || edge.CheckKeyURL(o.AuthJWKSURL) == nil)
 	for _, origin := range o.AllowedOrigins {
-		_, err := parseOrigin(origin, "https", "http")
-		c.that("allowed-origins", origin, err == nil)
+		c.that("allowed-origins", origin, edge.CheckOrigin(origin) == nil)
 	}
+	o.checkLimits(c)
+}
+
+func (o Options) checkLimits(c *checker) {
+	for _, l := range []struct {
+		flag string
+		n    int
+	}{
+		{"max-connections", o.MaxConnections}, {"max-subscriptions", o.MaxSubscriptions}, {"message-rate", o.MessageRate},
+		{"request-rate", o.RequestRate}, {"handshake-rate", o.HandshakeRate}, {"max-pending", o.MaxPending},
+	} {
+		c.that(l.flag, strconv.Itoa(l.n), l.n == -1 || l.n >= 1 && l.n <= 1_000_000)
+	}
+	n := o.MaxConnectionsPerSubject
+	c.that("max-connections-per-subject", strconv.Itoa(n), n >= 0 && n <= 1_000_000)
+	c.between("handshake-timeout", o.HandshakeTimeout, 100*time.Millisecond, time.Minute)
+	c.that("max-header-bytes", strconv.Itoa(o.MaxHeaderBytes), o.MaxHeaderBytes >= 4<<10 && o.MaxHeaderBytes <= 1<<20)
 }
 
 // clientAddress is where to listen for clients: with --auth none an empty host means loopback, and any other host that

@@ -20,13 +20,11 @@ import (
 
 // Timeouts of the HTTP servers. A WebSocket leaves them behind when its upgrade is done.
 const (
-	headerTimeout = 5 * time.Second
-	readTimeout   = 15 * time.Second
-	writeTimeout  = 30 * time.Second
-	idleTimeout   = 2 * time.Minute
+	readTimeout  = 15 * time.Second
+	writeTimeout = 30 * time.Second
+	idleTimeout  = 2 * time.Minute
 	// profileTimeout lets an operator take a profile of a minute or two.
 	profileTimeout = 3 * time.Minute
-	maxHeaderBytes = 32 << 10
 )
 
 // Worker is one gateway process, less the process: tests run several in one.
@@ -40,6 +38,7 @@ type Worker struct {
 	store              store
 	feeds              *fanout.Feeds
 	edge               *edge.Server
+	keys               *edge.KeySet // nil: none
 	sessions           []session.Config
 }
 
@@ -74,11 +73,14 @@ func (w *Worker) Run(ctx context.Context) error {
 	holding, stopHolding := context.WithCancel(parts)
 	defer stopHolding()
 
-	clients := w.server(w.edge.Handler(), writeTimeout)
+	clients := newSockets(w.opts.MaxPending, w.metrics).guard(w.server(w.edge.Handler(), writeTimeout))
 	operators := w.server(telemetry.AdminHandler(w.metrics, &w.health, w.opts.Pprof), profileTimeout)
 	group.Go(func() error { return w.store.run(parts) })
 	group.Go(func() error { return w.feeds.Run(parts) })
 	group.Go(func() error { return w.edge.Run(parts) })
+	if w.keys != nil {
+		group.Go(func() error { return w.keys.Run(parts) })
+	}
 	group.Go(func() error { return serve(clients, w.clients) })
 	group.Go(func() error { return serve(operators, w.operators) })
 	var holders sync.WaitGroup
@@ -151,8 +153,8 @@ func (w *Worker) announce() {
 func (w *Worker) server(h http.Handler, writeTimeout time.Duration) *http.Server {
 	errorLog, _ := zap.NewStdLogAt(w.log, zap.WarnLevel) // fails for unknown levels only
 	return &http.Server{
-		Handler: h, ErrorLog: errorLog, MaxHeaderBytes: maxHeaderBytes,
-		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		Handler: h, ErrorLog: errorLog, MaxHeaderBytes: w.opts.MaxHeaderBytes,
+		ReadHeaderTimeout: w.opts.HandshakeTimeout, ReadTimeout: readTimeout + w.opts.HandshakeTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 	}
 }
 

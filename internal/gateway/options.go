@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"confgate/internal/confctl"
+	"confgate/internal/edge"
 )
 
 // Defaults of the options.
@@ -33,8 +34,14 @@ const (
 	DefaultDrainTimeout = 30 * time.Second
 	DefaultNumbering    = "auto"
 	DefaultAuth         = AuthJWT
-	DefaultLogLevel     = "info"
-	DefaultLogFormat    = "json"
+	// DefaultMaxPending lets the clients of a worker that has gone come all at once, for a hundred megabytes at the most.
+	DefaultMaxPending = 10_000
+	// DefaultHandshakeTimeout is ample for a request's header on a bad line, and short for whoever only holds a socket.
+	DefaultHandshakeTimeout = 5 * time.Second
+	// DefaultMaxHeaderBytes holds the largest token twice over, which no proxy in front passes on.
+	DefaultMaxHeaderBytes = 32 << 10
+	DefaultLogLevel       = "info"
+	DefaultLogFormat      = "json"
 )
 
 // Ways to know clients.
@@ -70,9 +77,21 @@ type Options struct {
 	Auth               string
 	AuthNoneAnywhere   bool
 	AuthHMACSecretFile string
+	AuthJWKSURL        string // empty: no keys
 	AuthIssuer         string // empty: any
 	AuthAudience       string // empty: any
 	AllowedOrigins     []string
+
+	// Of the limits, a negative value means none.
+	MaxConnections           int
+	MaxConnectionsPerSubject int // zero: none
+	MaxSubscriptions         int // a client
+	MessageRate              int // messages a second a client
+	RequestRate              int // REST requests a second a token subject
+	HandshakeRate            int // connections a second
+	MaxPending               int // sockets on which no request has come yet
+	HandshakeTimeout         time.Duration
+	MaxHeaderBytes           int
 
 	WorkerID  string
 	LogLevel  string
@@ -134,6 +153,14 @@ func (o Options) withDefaults() Options {
 	o.ResumeWindow = cmp.Or(o.ResumeWindow, DefaultResumeWindow)
 	o.MaxConferences = cmp.Or(o.MaxConferences, DefaultMaxConferences)
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, DefaultDrainTimeout)
+	o.MaxConnections = cmp.Or(o.MaxConnections, edge.DefaultMaxConnections)
+	o.MaxSubscriptions = cmp.Or(o.MaxSubscriptions, edge.DefaultMaxSubscriptions)
+	o.MessageRate = cmp.Or(o.MessageRate, edge.DefaultMessageRate)
+	o.RequestRate = cmp.Or(o.RequestRate, edge.DefaultRequestRate)
+	o.HandshakeRate = cmp.Or(o.HandshakeRate, edge.DefaultHandshakeRate)
+	o.MaxPending = cmp.Or(o.MaxPending, DefaultMaxPending)
+	o.HandshakeTimeout = cmp.Or(o.HandshakeTimeout, DefaultHandshakeTimeout)
+	o.MaxHeaderBytes = cmp.Or(o.MaxHeaderBytes, DefaultMaxHeaderBytes)
 	o.LogLevel = cmp.Or(o.LogLevel, DefaultLogLevel)
 	o.LogFormat = cmp.Or(o.LogFormat, DefaultLogFormat)
 	if o.WorkerID == "" {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"confgate/internal/edge"
 	"confgate/internal/telemetry"
 )
 
@@ -22,7 +23,7 @@ type setting struct {
 
 // settings lists every flag of `gateway serve`, in the order of the help.
 func settings() []setting {
-	return slices.Concat(workerSettings(), providerSettings(), clientSettings())
+	return slices.Concat(workerSettings(), providerSettings(), clientSettings(), limitSettings())
 }
 
 func findSetting(all []setting, name string) (setting, bool) {
@@ -156,6 +157,11 @@ func clientSettings() []setting {
 			"the secret that HS256 tokens are verified with", func(o *Options) any { return &o.AuthHMACSecretFile },
 		},
 		{
+			"auth-jwks-url", "URL", "", "an https:// URL, or http:// on a loopback address",
+			"where the keys are that RS256, ES256 and EdDSA tokens are verified with",
+			func(o *Options) any { return &o.AuthJWKSURL },
+		},
+		{
 			"auth-issuer", "NAME", "", "any text",
 			"the issuer that tokens must name", func(o *Options) any { return &o.AuthIssuer },
 		},
@@ -164,8 +170,53 @@ func clientSettings() []setting {
 			"the audience that tokens must name", func(o *Options) any { return &o.AuthAudience },
 		},
 		{
-			"allowed-origins", "ORIGIN,…", "same origin", "origins such as https://app.example.com, parted by commas",
-			"browser origins admitted; repeatable", func(o *Options) any { return &o.AllowedOrigins },
+			"allowed-origins", "ORIGIN,…", "same origin", "origins such as https://app.example.com or *.example.com, parted by commas",
+			"browser origins admitted; * stands for any part of a host; repeatable", func(o *Options) any { return &o.AllowedOrigins },
+		},
+	}
+}
+
+const wantLimit = "a number from 1 to 1000000, or -1 for no limit"
+
+// limitSettings are the bounds of what clients may take.
+func limitSettings() []setting {
+	return []setting{
+		{
+			"max-connections", "N", strconv.Itoa(edge.DefaultMaxConnections), wantLimit,
+			"clients of this worker at the most", func(o *Options) any { return &o.MaxConnections },
+		},
+		{
+			"max-connections-per-subject", "N", "no limit", "a number from 1 to 1000000, or 0 for no limit",
+			"clients of this worker that one token subject may be", func(o *Options) any { return &o.MaxConnectionsPerSubject },
+		},
+		{
+			"max-subscriptions", "N", strconv.Itoa(edge.DefaultMaxSubscriptions), wantLimit,
+			"conferences that one client may follow", func(o *Options) any { return &o.MaxSubscriptions },
+		},
+		{
+			"message-rate", "N", strconv.Itoa(edge.DefaultMessageRate), wantLimit,
+			"messages a second that one client may send; twice that at once", func(o *Options) any { return &o.MessageRate },
+		},
+		{
+			"request-rate", "N", strconv.Itoa(edge.DefaultRequestRate), wantLimit,
+			"REST requests a second that one token subject may make; twice that at once",
+			func(o *Options) any { return &o.RequestRate },
+		},
+		{
+			"handshake-rate", "N", strconv.Itoa(edge.DefaultHandshakeRate), wantLimit,
+			"connections a second that clients may open; twice that at once", func(o *Options) any { return &o.HandshakeRate },
+		},
+		{
+			"max-pending", "N", strconv.Itoa(DefaultMaxPending), wantLimit,
+			"sockets at the most on which no request has come yet", func(o *Options) any { return &o.MaxPending },
+		},
+		{
+			"handshake-timeout", "DURATION", DefaultHandshakeTimeout.String(), "a duration from 100ms to 1m",
+			"how long a client may take to send a request's header", func(o *Options) any { return &o.HandshakeTimeout },
+		},
+		{
+			"max-header-bytes", "N", strconv.Itoa(DefaultMaxHeaderBytes), "a number from 4096 to 1048576",
+			"size of a request's header at the most", func(o *Options) any { return &o.MaxHeaderBytes },
 		},
 	}
 }
