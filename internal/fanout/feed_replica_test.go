@@ -143,11 +143,16 @@ func TestFeedRace(t *testing.T) {
 		wg.Go(func() {
 			r := &replica{doc: conference.NewDoc()}
 			defer func() { results <- r }()
+			woken := 0
 			for r.pos != end {
 				f, ok := c.Next()
 				if !ok {
 					<-c.wakes
+					woken++
 					continue
+				}
+				if woken+len(c.wakes) > c.nothing {
+					t.Errorf("reader %d: woken %d times after %d calls of Next had nothing", i, woken+len(c.wakes), c.nothing)
 				}
 				if _, err := r.frame(f); err != nil {
 					t.Errorf("reader %d: %v", i, err)
@@ -163,6 +168,7 @@ func TestFeedRace(t *testing.T) {
 						t.Errorf("reader %d: %v", i, err)
 						break
 					}
+					woken = 0
 				}
 			}
 			c.Close()

@@ -101,7 +101,16 @@ func runFeeds(opts fanout.FeedOptions) (feeds *fanout.Feeds, stop func()) {
 // client reads a feed as the edge does: by Next, and after Wake again.
 type client struct {
 	*fanout.Reader
-	wakes chan struct{}
+	wakes   chan struct{}
+	nothing int // calls of Next that had nothing
+}
+
+func (c *client) Next() (fanout.Frame, bool) {
+	f, ok := c.Reader.Next()
+	if !ok {
+		c.nothing++
+	}
+	return f, ok
 }
 
 func join(t *testing.T, feeds *fanout.Feeds, req fanout.Request) *client {
@@ -114,7 +123,7 @@ func join(t *testing.T, feeds *fanout.Feeds, req fanout.Request) *client {
 }
 
 func tryJoin(ctx context.Context, feeds *fanout.Feeds, req fanout.Request) (*client, error) {
-	c := &client{wakes: make(chan struct{}, 100)}
+	c := &client{wakes: make(chan struct{}, 10_000)}
 	if req.Topics == 0 {
 		req.Topics = conference.AllTopics
 	}

@@ -73,14 +73,18 @@ func (r *Reader) Next() (Frame, bool) {
 	if !r.queued.Load() && r.queued.CompareAndSwap(false, true) {
 		r.feed.wait(r)
 	}
-	f, ok := r.take()
-	if !ok {
-		return Frame{}, false
+	if f, ok := r.take(); ok {
+		return r.disarm(f)
 	}
+	return Frame{}, false
+}
+
+// disarm gives what Next found at second sight, unless Wake is on its way already: then Next has to have had nothing, and
+// the frame is the next one's.
+func (r *Reader) disarm(f Frame) (Frame, bool) {
 	if r.armed.CompareAndSwap(true, false) {
 		return f, true
 	}
-	// Wake is on its way for this call, so it has to have had nothing.
 	r.unread(f)
 	return Frame{}, false
 }

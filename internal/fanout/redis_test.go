@@ -512,3 +512,40 @@ func TestClaimsCompete(t *testing.T) {
 		t.Errorf("fanout_published_total = %v, want 1", n)
 	}
 }
+
+// never keeps polls out of a test, so that it sees what the subscription does alone.
+const never = time.Hour
+
+// A conference that is left and followed again at once has a subscription of its own that stands.
+func TestFollowAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	log := runLog(t, shared.URL(), nil, fanout.LogOptions{PollInterval: never})
+	o := fanouttest.StartOwner(t, log, fanouttest.Conf(t))
+	for range 50 {
+		tail := fanouttest.StartTail(t, log, o.Conf, conference.Position{})
+		tail.Stop()
+		tail = fanouttest.StartTail(t, log, o.Conf, conference.Position{})
+		tail.WaitAt(t, o.Pos)
+		o.Append(t, fanouttest.Say("x"))
+		tail.WaitAt(t, o.Pos)
+		tail.Stop()
+	}
+}
+
+// A follower's queue is bounded in bytes at a time, not for ever.
+func TestQueueEmpties(t *testing.T) {
+	t.Parallel()
+	m := newMetrics()
+	log := runLog(t, shared.URL(), nil, fanout.LogOptions{PollInterval: never, Metrics: m})
+	o := fanouttest.StartOwner(t, log, fanouttest.Conf(t))
+	tail := fanouttest.StartTail(t, log, o.Conf, conference.Position{})
+	tail.WaitAt(t, o.Pos)
+	big := strings.Repeat("x", 500_000)
+	for range 12 {
+		o.Append(t, fanouttest.Say(big))
+		tail.WaitAt(t, o.Pos)
+	}
+	if n := metric(t, m, "fanout_log_refills_total"); n != 0 {
+		t.Errorf("%v times the stream was read, though nothing was lost", n)
+	}
+}

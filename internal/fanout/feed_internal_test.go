@@ -1,0 +1,146 @@
+package fanout
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"confgate/internal/conference"
+)
+
+// quietEncoder writes nothing worth reading.
+type quietEncoder struct{}
+
+func (quietEncoder) Delta(dst []byte, _ string, _ conference.Stamped, body []byte) []byte {
+	return append(dst, body...)
+}
+
+func (quietEncoder) Snapshot(dst []byte, _ string, _ conference.Position, state []byte, _ [][]byte) []byte {
+	return append(dst, state...)
+}
+
+func (quietEncoder) Status(dst []byte, _ string, _ bool, _ string, _ int64) []byte { return dst }
+
+// In a conference where nothing happens, visitors that have left aren't kept.
+func TestQuietFeedForgetsItsVisitors(t *testing.T) {
+	t.Parallel()
+	// The test's goroutine stands in for run's.
+	f := newFeed("900", NewFeeds(FeedOptions{Encoder: quietEncoder{}}).opts)
+	if err := f.apply(Delivery{Snapshot: &Snapshot{Checkpoint: conference.Checkpoint{
+		Position: conference.Position{Epoch: "c1"}, Doc: conference.NewDoc(),
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	visit := func() *Reader {
+		r := &Reader{
+			feed: f, topics: conference.AllTopics, wake: func() {}, release: func() {}, fresh: true, attached: time.Now(),
+		}
+		if !f.attach(&attachment{reader: r, done: make(chan struct{})}) {
+			t.Fatal("attach has to wait")
+		}
+		for range 2 {
+			r.Next() // the snapshot, then nothing
+		}
+		return r
+	}
+	stays := visit()
+	for range 1000 {
+		visit().Close()
+		f.serve()
+	}
+	n, found := 0, false
+	for r := f.waiting.Load(); r != nil; r = r.waiting {
+		n++
+		found = found || r == stays
+	}
+	if n > 100 || !found || f.readers != 1 || f.profiles[0] != 1 {
+		t.Errorf("%d readers wait, the one that stays among them: %v, %d and %d are counted; want few, true, 1 and 1",
+			n, found, f.readers, f.profiles[0])
+	}
+}
+
+func TestFollowerQueueIsBounded(t *testing.T) {
+	t.Parallel()
+	h := newHub(nil, LogOptions{})
+	f := h.attach("900")
+	big := message{text: strings.Repeat("x", queueBytes/4)}
+	for i := range 6 {
+		f.offer(big)
+		if lost := f.resync.Load(); lost != (i >= 4) {
+			t.Errorf("after %d messages of a quarter of the bound: lost %v", i+1, lost)
+		}
+	}
+	if len(f.queue) != 4 || f.queued.Load() != queueBytes {
+		t.Errorf("%d messages of %d bytes are queued, want 4 of %d", len(f.queue), f.queued.Load(), queueBytes)
+	}
+	h.detach(f)
+	if len(h.channels) != 0 {
+		t.Error("a conference that nobody follows is still listened to")
+	}
+}
+
+// Who gave up waiting isn't kept either.
+func TestFeedForgetsWhoGaveUp(t *testing.T) {
+	t.Parallel()
+	f := newFeed("900", NewFeeds(FeedOptions{Encoder: quietEncoder{}}).opts)
+	waits := &attachment{reader: &Reader{feed: f, at: &link{}}, done: make(chan struct{})}
+	f.pending = append(f.pending, waits)
+	for range 100 {
+		a := &attachment{reader: &Reader{feed: f}, done: make(chan struct{})}
+		if f.attach(a) {
+			t.Fatal("attach was answered without a document")
+		}
+		f.pending = append(f.pending, a)
+		a.state.Store(abandoned)
+	}
+	if len(f.pending) > 3 || f.pending[0] != waits {
+		t.Errorf("%d attachments wait, want the one that does, and the last", len(f.pending))
+	}
+	if err := f.apply(Delivery{Snapshot: &Snapshot{Checkpoint: conference.Checkpoint{Doc: conference.NewDoc()}}}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-waits.done:
+	default:
+		t.Error("who waited wasn't answered when there was a document")
+	}
+	if f.readers != 1 || len(f.pending) != 0 {
+		t.Errorf("%d readers, %d wait, want 1 and 0", f.readers, len(f.pending))
+	}
+}
+
+// A subscription is suspected when a log moved though its channel was silent all the time, not when it was heard in between.
+func TestSuspicion(t *testing.T) {
+	t.Parallel()
+	h := newHub(nil, LogOptions{})
+	h.attach("900")
+	ch := h.channels[channelOf("900")]
+	c := &connection{}
+	ch.conn, ch.confirmed = c, true
+	now := time.Now()
+	poll := func(seq uint64) {
+		now = now.Add(time.Second)
+		if len(h.quiet()) > 0 {
+			h.note(ch, &pulse{head: conference.Position{Epoch: "c1", Seq: seq}}, now)
+		}
+	}
+	poll(5)
+	poll(5)
+	h.dispatch(ch.name, "c1 6 1\n")
+	poll(6)
+	poll(6)
+	if c.owed.Load() != 0 {
+		t.Error("a subscription that brought everything is suspected")
+	}
+	poll(7)
+	if c.owed.Load() == 0 {
+		t.Error("a subscription that brought nothing isn't suspected")
+	}
+	if soon, late := c.deaf(now, time.Second), c.deaf(now.Add(2*time.Second), time.Second); soon || !late {
+		t.Errorf("deaf at once: %v, later: %v, want false, true", soon, late)
+	}
+	c.heard.Store(now.Add(time.Second).UnixNano())
+	if c.deaf(now.Add(2*time.Second), time.Second) || c.owed.Load() != 0 {
+		t.Error("a subscription that brought something since is still suspected")
+	}
+}
