@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,10 +20,14 @@ type Redis struct {
 	bin, dir, socket string
 	args             []string
 
-	mu   sync.Mutex
-	cmd  *exec.Cmd
-	dead chan struct{} // closed when cmd has ended
+	mu    sync.Mutex
+	cmd   *exec.Cmd
+	guard *exec.Cmd
+	dead  chan struct{} // closed when cmd has ended
 }
+
+// guardScript kills the server when its standard input ends, which it also does when the test's process is killed or panics.
+const guardScript = `read -r line; kill -9 "$0"`
 
 // StartRedis starts a redis-server for one test, and gives its URL. It is stopped when the test ends.
 func StartRedis(tb testing.TB) (string, *Redis) {
@@ -104,7 +109,16 @@ func (r *Redis) start() error {
 		_, _ = io.Copy(io.Discard, lines)
 		_ = cmd.Wait()
 	}(r.dead)
-	return nil
+	return r.watch(strconv.Itoa(cmd.Process.Pid))
+}
+
+// watch starts the process that ends the server if this one can't. The caller holds mu.
+func (r *Redis) watch(pid string) error {
+	r.guard = exec.Command("/bin/sh", "-c", guardScript, pid) //nolint:noctx // stopped by Stop
+	if _, err := r.guard.StdinPipe(); err != nil {
+		return err
+	}
+	return r.guard.Start()
 }
 
 // Stop kills the server, which loses all its data.
@@ -114,9 +128,14 @@ func (r *Redis) Stop() {
 	if r.cmd == nil {
 		return
 	}
+	// The guard goes first, so that it never finds another process under the server's number.
+	if r.guard != nil && r.guard.Process != nil {
+		_ = r.guard.Process.Kill()
+		_ = r.guard.Wait()
+	}
 	_ = r.cmd.Process.Kill() // it may have ended already
 	<-r.dead
-	r.cmd = nil
+	r.cmd, r.guard = nil, nil
 }
 
 // Restart kills the server if it runs, and starts an empty one in its place.
