@@ -32,6 +32,7 @@ type conn struct {
 	s       *Server
 	session string        // names the connection to its client and in logs
 	nc      net.Conn      // the socket, set by accept
+	writer  *sharedWriter // set by accept; nil: the socket can't be tried
 	space   chan struct{} // told when the writer has taken the queue
 	cleaned chan struct{} // closed when the writer has ended for good
 
@@ -46,9 +47,9 @@ type conn struct {
 	out     *frameWriter // set by accept
 	granted Identity     // ident as of the last item done
 	subs    []*live
-	turn    int  // whose turn it is in subs
-	mute    bool // a close frame was sent or the socket is broken: nothing more is written
-	scratch []byte
+	turn    int   // whose turn it is in subs
+	mute    bool  // a close frame was sent or the socket is broken: nothing more is written
+	next    *conn // on the stack of the shared writer; of whoever pushes or takes it
 
 	// for anybody
 	state    atomic.Uint32 // of the writer

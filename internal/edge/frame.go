@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -36,13 +37,27 @@ type frameWriter struct {
 	slow         bool
 
 	deadline time.Time // as set on nc
-	head     [10]byte
+	head     [maxFrameHeader]byte
 	vec      [2][]byte
 	bufs     net.Buffers
+
+	// For writes by a shared writer; see try.go.
+	raw   syscall.RawConn // nil: the socket can't be written to without waiting
+	by    *sharedWriter   // who writes; nil: a goroutine of the connection's own, which may wait
+	held  []byte          // frames that go out with the next write: these, or if nil by.gather
+	rest  []byte          // what the socket didn't take
+	now   []byte          // what tryOnce writes
+	wrote int
+	werr  error
+	once  func(fd uintptr) bool // tryOnce
 }
 
+// maxFrameHeader is the longest header of a server's frame, in bytes.
+const maxFrameHeader = 10
+
 func newFrameWriter(nc net.Conn, stall, grace time.Duration) *frameWriter {
-	w := &frameWriter{nc: nc, stall: stall, grace: grace, poll: stall / 8}
+	w := &frameWriter{nc: nc, stall: stall, grace: grace, poll: stall / 8, raw: rawSocket(nc)}
+	w.once = w.tryOnce
 	if _, ok := nc.(*tls.Conn); ok {
 		w.poll, w.chunk = stall, tlsChunk
 	}
@@ -54,8 +69,14 @@ func (w *frameWriter) hurry(wait time.Duration) {
 	w.stall, w.grace, w.poll = wait, 0, wait/4
 }
 
-// write writes a frame; now is the time.
+// write writes a frame, or has it held for a shared writer; now is the time.
 func (w *frameWriter) write(op byte, payload []byte, now time.Time) error {
+	if w.by != nil {
+		return w.hold(appendFrameHeader(w.head[:0], op, len(payload)), payload)
+	}
+	if err := w.writeRest(now); err != nil {
+		return err
+	}
 	head := appendFrameHeader(w.head[:0], op, len(payload))
 	n := len(payload)
 	if w.chunk > 0 {
@@ -78,6 +99,40 @@ func (w *frameWriter) write(op byte, payload []byte, now time.Time) error {
 	}
 	w.vec = [2][]byte{} // the payload is the feed's
 	return nil
+}
+
+// writeWire writes a frame that has its header already.
+func (w *frameWriter) writeWire(wire []byte, now time.Time) error {
+	if w.by != nil {
+		return w.holdWire(wire)
+	}
+	if err := w.writeRest(now); err != nil {
+		return err
+	}
+	if w.chunk > 0 {
+		for len(wire) > w.chunk {
+			w.vec[0] = wire[:w.chunk]
+			if err := w.flush(w.vec[:1], now); err != nil {
+				return err
+			}
+			wire, now = wire[w.chunk:], time.Now()
+		}
+	}
+	w.vec[0] = wire
+	err := w.flush(w.vec[:1], now)
+	w.vec[0] = nil // it is the feed's
+	return err
+}
+
+// writeRest writes what a shared writer has left.
+func (w *frameWriter) writeRest(now time.Time) error {
+	if len(w.rest) == 0 {
+		return nil
+	}
+	w.vec[0], w.rest = w.rest, nil
+	err := w.flush(w.vec[:1], now)
+	w.vec[0] = nil
+	return err
 }
 
 // flush writes vec out, however many deadlines pass meanwhile, as long as the client takes something.

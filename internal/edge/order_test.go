@@ -100,7 +100,7 @@ func (f *feeder) feed(made <-chan *fakeSub, stop <-chan struct{}) {
 		}
 		for i, s := range subs {
 			f.mu.Lock()
-			last := f.rnd.IntN(60) == 0
+			last := f.rnd.IntN(20) == 0
 			f.mu.Unlock()
 			if last {
 				s.put(Frame{Released: true})

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coder/websocket"
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
@@ -77,6 +78,7 @@ type Server struct {
 	warn    *rate.Limiter // of log lines that clients can cause
 	pace    pace
 	gzips   sync.Pool // of *gzip.Writer
+	shared  *shared
 
 	mu       sync.Mutex // a leaf; guards what follows
 	conns    map[peer]struct{}
@@ -115,6 +117,7 @@ func New(cfg Config) *Server {
 		started: time.Now(),
 		warn:    rate.NewLimiter(rate.Every(10*time.Second), 3),
 		pace:    newPace(cfg.HandshakeRate),
+		shared:  newShared(cfg.Metrics),
 
 		conns:    make(map[peer]struct{}),
 		subjects: make(map[string]*subject),
@@ -185,12 +188,19 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) {
 	c := newConn(s, ident)
 	admitted := cause == causeNone
 	c.setCause(cause)
-	defer s.release(c, ident.Subject, admitted)
 	ws, err := c.accept(w, r)
 	if err != nil { // answered by the library, or the client has gone
+		s.release(c, ident.Subject, admitted)
 		return
 	}
 	s.register(c)
+	// A goroutine of its own, so that the request, its buffers and the stack of its handler are let go.
+	go s.run(c, ws, ident.Subject, admitted)
+}
+
+// run serves a connection that was upgraded.
+func (s *Server) run(c *conn, ws *websocket.Conn, subject string, admitted bool) {
+	defer s.release(c, subject, admitted)
 	if admitted {
 		s.cfg.Metrics.Connections(1)
 		defer s.cfg.Metrics.Connections(-1)
@@ -256,6 +266,11 @@ func (s *Server) wait(ctx context.Context, left func() int) error {
 // Run sends heartbeats and ends connections whose token has expired, until ctx is done. Then it cuts what connections are
 // left, without a close frame, admits no more, and returns nil when their goroutines have ended.
 func (s *Server) Run(ctx context.Context) error {
+	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
+	var writers sync.WaitGroup
+	writers.Go(func() { s.shared.run(writing) })
+	defer writers.Wait()
+	defer stopWriting()
 	tick := min(maxTick, s.cfg.Heartbeat/5)
 	t := time.NewTicker(tick)
 	defer t.Stop()

@@ -78,7 +78,8 @@ type Subscription interface {
 
 // Frame is one WebSocket message as the feed encoded it, shared by all its readers, who must not change it.
 type Frame struct {
-	Bytes    []byte
+	Bytes    []byte         // the message
+	Wire     []byte         // the whole frame, header included, of which Bytes is the end; nil: not made
 	Messages []MessageCount // what is inside, for the metrics
 	Snapshot string         // why a snapshot is inside: "subscribe", "resume", "lag", "epoch"; else empty
 	Received time.Time      // when the feed got the change from the log; zero for what no change caused

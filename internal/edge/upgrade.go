@@ -93,6 +93,10 @@ func (u *upgrader) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	u.c.nc, u.c.out = nc, newFrameWriter(nc, u.c.s.cfg.WriteStall, closeWait)
+	boundSocket(nc)
+	if u.c.out.raw != nil {
+		u.c.writer = u.c.s.shared.pick()
+	}
 	half := &readHalf{Conn: nc, c: u.c}
 	return half, bufio.NewReadWriter(rw.Reader, bufio.NewWriterSize(half, controlBuffer)), nil
 }

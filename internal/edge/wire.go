@@ -87,6 +87,9 @@ func (Encoder) Status(dst []byte, conf string, fresh bool, reason string, since 
 	return append(dst, '}')
 }
 
+// Header appends what goes in front of a message of n bytes on a WebSocket.
+func (Encoder) Header(dst []byte, n int) []byte { return appendFrameHeader(dst, opText, n) }
+
 // welcome is what a connection is told first, and again when its token was renewed.
 type welcome struct {
 	id        string // of the auth that it answers; empty at first

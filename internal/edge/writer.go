@@ -65,7 +65,7 @@ func (c *conn) kick() {
 		switch c.state.Load() {
 		case writerIdle:
 			if c.state.CompareAndSwap(writerIdle, writerRunning) {
-				go c.write()
+				c.begin()
 				return
 			}
 		case writerRunning:
@@ -78,7 +78,16 @@ func (c *conn) kick() {
 	}
 }
 
-// write is the writer: it runs until nothing is left to send.
+// begin has somebody write: a shared writer, which needs a socket that can be tried, else a goroutine.
+func (c *conn) begin() {
+	if c.writer != nil && c.s.shared.on.Load() {
+		c.writer.push(c)
+		return
+	}
+	go c.write()
+}
+
+// write is the writer that may wait: it runs until nothing is left to send.
 func (c *conn) write() {
 	for {
 		c.state.CompareAndSwap(writerAgain, writerRunning)
@@ -87,6 +96,7 @@ func (c *conn) write() {
 			close(c.cleaned)
 			return
 		}
+		c.out.rested()
 		if c.state.CompareAndSwap(writerRunning, writerIdle) {
 			return
 		}
@@ -101,29 +111,33 @@ func (c *conn) pump() bool {
 			c.finish()
 			return true
 		}
-		worked := c.sendPong()
-		for _, it := range c.take() {
-			c.do(it)
-			worked = true
-		}
-		if cause := c.closeCause(); cause != causeNone && !c.mute {
-			c.sendClose(cause)
-		}
-		if c.mute {
-			return false
-		}
-		if c.sendFrames() {
-			worked = true
-		}
-		if c.beat.Swap(false) && !worked {
-			now := time.Now()
-			c.send(typeHeartbeat, appendHeartbeat(c.scratch[:0], now))
-			worked = true
-		}
-		if !worked {
+		if !c.flush() || !c.round() {
 			return false
 		}
 	}
+}
+
+// round sends once of everything; false: there was nothing.
+func (c *conn) round() bool {
+	worked := c.sendPong()
+	for _, it := range c.take() {
+		c.do(it)
+		worked = true
+	}
+	if cause := c.closeCause(); cause != causeNone && !c.mute && c.out.by == nil {
+		c.sendClose(cause)
+	}
+	if c.mute {
+		return false
+	}
+	if c.sendFrames() {
+		worked = true
+	}
+	if c.beat.Swap(false) && !worked {
+		c.send(typeHeartbeat, appendHeartbeat(nil, time.Now()))
+		worked = true
+	}
+	return worked
 }
 
 // take empties the queue.
@@ -199,7 +213,7 @@ func (c *conn) detach(i int) {
 func (c *conn) sendFrames() bool {
 	worked := false
 	for range len(c.subs) {
-		if c.mute {
+		if c.mute || c.out.blocked() {
 			break
 		}
 		if c.turn++; c.turn >= len(c.subs) {
@@ -222,14 +236,18 @@ func (c *conn) sendFrames() bool {
 			break // the list has changed; the others get their turn in the next round
 		}
 		l.ready.Store(true)
-		c.sendFrame(f)
+		c.sendFrame(&f)
 	}
 	return worked
 }
 
 // sendFrame sends what a feed encoded.
-func (c *conn) sendFrame(f Frame) {
-	if !c.put(opText, f.Bytes) {
+func (c *conn) sendFrame(f *Frame) {
+	if !c.putFrame(f) {
+		return
+	}
+	if c.out.by != nil {
+		c.out.by.tally.add(f, c.out.by.now)
 		return
 	}
 	m := c.s.cfg.Metrics
@@ -281,8 +299,45 @@ func (c *conn) put(op byte, payload []byte) bool {
 	if c.mute {
 		return false
 	}
-	now := time.Now()
-	if err := c.out.write(op, payload, now); err != nil {
+	now := c.clock()
+	return c.written(c.out.write(op, payload, now), op, now)
+}
+
+// putFrame is put for what a feed encoded.
+func (c *conn) putFrame(f *Frame) bool {
+	if f.Wire == nil {
+		return c.put(opText, f.Bytes)
+	}
+	if c.mute {
+		return false
+	}
+	now := c.clock()
+	return c.written(c.out.writeWire(f.Wire, now), opText, now)
+}
+
+// flush writes what is held, or left.
+func (c *conn) flush() bool {
+	if c.mute {
+		return true
+	}
+	now := c.clock()
+	if c.out.by != nil {
+		return c.written(c.out.send(), opText, now)
+	}
+	return !c.out.blocked() || c.written(c.out.writeRest(now), opText, now)
+}
+
+// clock is the time, which a shared writer reads once for many connections.
+func (c *conn) clock() time.Time {
+	if c.out.by != nil {
+		return c.out.by.now
+	}
+	return time.Now()
+}
+
+// written goes on from a write.
+func (c *conn) written(err error, op byte, now time.Time) bool {
+	if err != nil {
 		if errors.Is(err, errStalled) {
 			c.setCause(causeSlow)
 		} else {
@@ -295,7 +350,9 @@ func (c *conn) put(op byte, payload []byte) bool {
 	c.sentAt(now)
 	if c.out.slow && op != opClose { // it took the rest of the frame at last, and shall hear why this is the end
 		c.setCause(causeSlow)
-		c.sendClose(c.closeCause())
+		if c.out.by == nil {
+			c.sendClose(c.closeCause())
+		}
 	}
 	return true
 }

@@ -224,10 +224,10 @@ func (f *Feed) trimmed(it *item) {
 }
 
 func (f *Feed) setStatus(s Status, now time.Time) {
-	bytes := f.opts.Encoder.Status(nil, f.conf, s.Fresh, s.Reason, s.Since)
+	bytes := f.opts.Encoder.Status(make([]byte, headerRoom), f.conf, s.Fresh, s.Reason, s.Since)
 	f.status = statusItem{
 		serial: f.status.serial + 1, fresh: s.Fresh,
-		frame: Frame{Bytes: bytes, Messages: []MessageCount{{typeStatus, 1}}},
+		frame: Frame{Bytes: bytes[headerRoom:], Wire: wire(f.opts.Encoder, bytes), Messages: []MessageCount{{typeStatus, 1}}},
 	}
 	status := f.status
 	f.list.push(now, &item{status: &status, last: f.pos.Seq}, len(bytes)+perChange)
@@ -330,10 +330,12 @@ func (f *Feed) snapshot(key snapshotKey) *snapshot {
 		events = f.list.events(key.topics, key.profile, f.pos.Seq)
 	}
 	state := f.doc.AppendJSON(nil, key.topics, key.profile)
-	bytes := f.opts.Encoder.Snapshot(make([]byte, 0, len(state)+256), f.conf, f.pos, state, events)
+	bytes := f.opts.Encoder.Snapshot(make([]byte, headerRoom, len(state)+256), f.conf, f.pos, state, events)
 	s := &snapshot{
-		frame: Frame{Bytes: bytes, Messages: []MessageCount{{typeSnapshot, 1}}},
-		at:    f.list.tail, pos: f.pos, appended: f.appended,
+		frame: Frame{
+			Bytes: bytes[headerRoom:], Wire: wire(f.opts.Encoder, bytes), Messages: []MessageCount{{typeSnapshot, 1}},
+		},
+		at: f.list.tail, pos: f.pos, appended: f.appended,
 	}
 	if len(f.snapshots) >= maxSnapshots {
 		clear(f.snapshots)

@@ -11,6 +11,8 @@ import (
 // quietEncoder writes nothing worth reading.
 type quietEncoder struct{}
 
+func (quietEncoder) Header(dst []byte, _ int) []byte { return dst }
+
 func (quietEncoder) Delta(dst []byte, _ string, _ conference.Stamped, body []byte) []byte {
 	return append(dst, body...)
 }

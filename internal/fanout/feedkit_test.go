@@ -55,6 +55,8 @@ func (jsonEncoder) Snapshot(dst []byte, conf string, pos conference.Position, st
 	return encode(dst, m)
 }
 
+func (jsonEncoder) Header(dst []byte, n int) []byte { return fmt.Append(dst, n, ":") }
+
 func (jsonEncoder) Status(dst []byte, conf string, fresh bool, reason string, _ int64) []byte {
 	return encode(dst, message{Type: "status", Conf: conf, Fresh: fresh, Reason: reason})
 }

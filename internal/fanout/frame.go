@@ -17,11 +17,26 @@ type Encoder interface {
 	Snapshot(dst []byte, conf string, pos conference.Position, state []byte, events [][]byte) []byte
 	// Status says whether the state is vouched for; since is in Unix milliseconds.
 	Status(dst []byte, conf string, fresh bool, reason string, since int64) []byte
+	// Header appends what goes in front of a message of n bytes on a client's connection, at most headerRoom bytes.
+	Header(dst []byte, n int) []byte
+}
+
+// headerRoom is how many bytes are left free in front of a message for Encoder.Header.
+const headerRoom = 16
+
+// wire puts the header in front of a message, for which b has headerRoom free bytes.
+func wire(enc Encoder, b []byte) []byte {
+	var room [headerRoom]byte
+	head := enc.Header(room[:0], len(b)-headerRoom)
+	at := headerRoom - len(head)
+	copy(b[at:], head)
+	return b[at:]
 }
 
 // Frame is one message to a client, or several as a JSON array. It is shared by all its readers, who must not change it.
 type Frame struct {
-	Bytes    []byte
+	Bytes    []byte         // the message
+	Wire     []byte         // with what goes in front of it on a client's connection; Bytes is its end
 	Messages []MessageCount // what is inside
 	Snapshot string         // why a snapshot is inside: one of the Snapshot constants; else empty
 	Received time.Time      // when the feed got the change from the log; zero for what no fresh change caused
@@ -68,6 +83,7 @@ type content struct {
 // view is an entry for one profile.
 type view struct {
 	messages [][]byte // one a change; nil for a withheld event
+	wires    [][]byte // the same with headers, of which messages are the ends
 	all      Frame
 	parts    atomic.Pointer[part]
 }
@@ -119,13 +135,14 @@ func (c *content) view(p conference.Profile) *view {
 	if v := slot.Load(); v != nil {
 		return v
 	}
-	v := &view{messages: make([][]byte, len(c.changes))}
+	v := &view{messages: make([][]byte, len(c.changes)), wires: make([][]byte, len(c.changes))}
 	for i, ch := range c.changes {
 		if ch.Body == nil {
 			continue
 		}
 		body := conference.Redact(ch.Change, p)
-		v.messages[i] = c.enc.Delta(make([]byte, 0, len(body)+160), c.conf, ch, body)
+		b := c.enc.Delta(make([]byte, headerRoom, headerRoom+len(body)+160), c.conf, ch, body)
+		v.messages[i], v.wires[i] = b[headerRoom:], wire(c.enc, b)
 	}
 	v.all = c.pick(v, c.topics, 0)
 	slot.Store(v)
@@ -155,7 +172,7 @@ func (c *content) part(v *view, topics conference.Topics) Frame {
 // pick puts the messages of some topics, after a seq, into one frame: a single message as it is, several as an array.
 func (c *content) pick(v *view, topics conference.Topics, after uint64) Frame {
 	f := Frame{Received: c.received}
-	deltas, events, size, only := 0, 0, 0, []byte(nil)
+	deltas, events, size, only := 0, 0, 0, 0
 	each := func(do func(i int)) {
 		for i, ch := range c.changes {
 			if topics.Has(ch.Topic) && ch.Seq > after && v.messages[i] != nil {
@@ -164,8 +181,8 @@ func (c *content) pick(v *view, topics conference.Topics, after uint64) Frame {
 		}
 	}
 	each(func(i int) {
-		only = v.messages[i]
-		size += len(only) + 1
+		only = i
+		size += len(v.messages[i]) + 1
 		if c.changes[i].Topic.Event() {
 			events++
 		} else {
@@ -175,15 +192,16 @@ func (c *content) pick(v *view, topics conference.Topics, after uint64) Frame {
 	switch deltas + events {
 	case 0:
 	case 1:
-		f.Bytes = only
+		f.Bytes, f.Wire = v.messages[only], v.wires[only]
 	default:
-		b := make([]byte, 0, size+1)
+		b := make([]byte, headerRoom, headerRoom+size+1)
 		each(func(i int) {
 			b = append(b, ',')
 			b = append(b, v.messages[i]...)
 		})
-		b[0] = '['
-		f.Bytes = append(b, ']')
+		b[headerRoom] = '['
+		b = append(b, ']')
+		f.Bytes, f.Wire = b[headerRoom:], wire(c.enc, b)
 	}
 	if deltas > 0 {
 		f.Messages = append(f.Messages, MessageCount{typeDelta, deltas})

@@ -1,0 +1,17 @@
+//go:build !linux
+
+package edge
+
+import (
+	"net"
+	"syscall"
+)
+
+// boundSocket does nothing: elsewhere the policy only sees a slow reader later.
+func boundSocket(net.Conn) {}
+
+// rawSocket has none to give, so that each connection's writer is a goroutine of its own.
+func rawSocket(net.Conn) syscall.RawConn { return nil }
+
+// writeNow is never called.
+func writeNow(uintptr, []byte) (int, error) { return 0, syscall.ENOTSUP }

@@ -1,0 +1,103 @@
+package edge
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+)
+
+// This is frameWriter as a shared writer uses it: frames are held until there are no more or there are many, then written
+// with one call that doesn't wait.
+
+// share has what follows written by w, until unshare.
+func (w *frameWriter) share(by *sharedWriter) {
+	w.by = by
+	by.gather = by.gather[:0]
+}
+
+func (w *frameWriter) unshare() { w.by, w.held = nil, nil }
+
+// blocked says whether the socket didn't take everything: more must wait until the rest was written.
+func (w *frameWriter) blocked() bool { return w.rest != nil }
+
+// hold adds a frame in two parts, which are copied.
+func (w *frameWriter) hold(head, payload []byte) error {
+	if w.blocked() { // only the answers of a round that has begun come here
+		w.rest = append(append(append(make([]byte, 0, len(w.rest)+len(head)+len(payload)), w.rest...), head...), payload...)
+		return nil
+	}
+	if err := w.make(len(head) + len(payload)); err != nil {
+		return err
+	}
+	if w.blocked() {
+		return w.hold(head, payload)
+	}
+	w.by.gather = append(append(w.by.gather, head...), payload...)
+	return nil
+}
+
+// holdWire adds a frame. A single one is written from where it is.
+func (w *frameWriter) holdWire(wire []byte) error {
+	if w.held == nil && len(w.by.gather) == 0 && !w.blocked() {
+		w.held = wire
+		return nil
+	}
+	return w.hold(nil, wire)
+}
+
+// make makes room for n bytes in the shared writer's buffer, behind what is held already.
+func (w *frameWriter) make(n int) error {
+	if w.held != nil && len(w.held)+n <= gatherLimit {
+		w.by.gather = append(w.by.gather, w.held...)
+		w.held = nil
+	}
+	if w.held != nil || len(w.by.gather) > 0 && len(w.by.gather)+n > gatherLimit {
+		return w.send()
+	}
+	return nil
+}
+
+// send writes what is held. What the socket doesn't take is kept in rest.
+func (w *frameWriter) send() error {
+	shared := w.held != nil
+	w.now = w.held
+	if !shared {
+		w.now = w.by.gather
+	}
+	if len(w.now) == 0 || w.blocked() {
+		return nil
+	}
+	w.wrote, w.werr = 0, nil
+	err := w.raw.Write(w.once)
+	left := w.now[w.wrote:]
+	w.held, w.now = nil, nil
+	w.by.gather = w.by.gather[:0]
+	switch {
+	case err == nil && w.werr == nil && len(left) == 0:
+		return nil
+	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded): // a deadline is of the past; the next writer sets its own
+		return err
+	case w.werr != nil && !errors.Is(w.werr, syscall.EAGAIN):
+		return w.werr
+	}
+	if !shared {
+		left = append([]byte(nil), left...)
+	}
+	w.rest = left
+	return nil
+}
+
+// tryOnce writes once; it is what the socket is locked for. True: don't wait.
+func (w *frameWriter) tryOnce(fd uintptr) bool {
+	w.wrote, w.werr = writeNow(fd, w.now)
+	return true
+}
+
+// rested forgets the deadline of writes that waited, which would fail the ones that don't.
+func (w *frameWriter) rested() {
+	if w.raw != nil && !w.deadline.IsZero() {
+		w.deadline = time.Time{}
+		_ = w.nc.SetWriteDeadline(time.Time{})
+	}
+}
