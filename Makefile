@@ -54,6 +54,13 @@ vuln: ## known vulnerabilities in what the code calls
 bench: ## all benchmarks; BENCH=regexp picks some
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchmem ./...
 
+SCENARIO ?= fanout-1000 fanout-5000 burst many idle slow reconnect flood
+RUNS     ?= 5
+
+.PHONY: bench-scale
+bench-scale: build ## the table of docs/performance.md; SCENARIO=burst plays one row, RUNS=1 once
+	@for s in $(SCENARIO); do taskset -c 1 bin/gateway bench --scenario $$s --core 0 --runs $(RUNS); done
+
 .PHONY: fuzz
 fuzz: ## every fuzz test, each for FUZZTIME (default 5m)
 	@FUZZTIME=$(FUZZTIME) .ci/fuzz

@@ -86,7 +86,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(demoCommand(), serveCommand(), simulateCommand(), watchCommand(), tokenCommand(), versionCommand())
+	root.AddCommand(demoCommand(), serveCommand(), simulateCommand(), watchCommand(), benchCommand(),
+		tokenCommand(), versionCommand())
 
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {

@@ -20,7 +20,13 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is also the gateway itself, for commands that start further processes of their own binary.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience bounds every wait of these tests; nothing waits that long unless something is broken.
 const patience = 20 * time.Second
@@ -122,6 +128,9 @@ func TestExitStatus(t *testing.T) {
 		{"taken port", []string{"simulate", "--listen", "256.0.0.1:1"}, 1, "listen"},
 		{"token without secret", []string{"token"}, 2, "--auth-hmac-secret-file"},
 		{"token with bad scope", []string{"token", "--auth-hmac-secret-file", secret, "--scope", "root"}, 2, `--scope "root"`},
+		{"bench elsewhere", []string{"bench", "--url", "http://192.0.2.1", "--conference", "c"}, 2, "isn't a loopback address"},
+		{"bench of nothing", []string{"bench"}, 2, "there must be a conference"},
+		{"unknown scenario", []string{"bench", "--scenario", "nap"}, 2, `--scenario "nap"`},
 		{"missing token file", []string{"watch", "c", "--token-file", short + "x"}, 2, "no such file"},
 	}
 	for _, tt := range tests {
@@ -147,7 +156,7 @@ func TestExitStatus(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	for _, cmd := range []*cobra.Command{
-		demoCommand(), serveCommand(), simulateCommand(), watchCommand(), tokenCommand(), versionCommand(),
+		demoCommand(), serveCommand(), simulateCommand(), watchCommand(), benchCommand(), tokenCommand(), versionCommand(),
 	} {
 		if cmd.Short == "" || !strings.Contains(cmd.Example, "gateway "+cmd.Name()) {
 			t.Errorf("gateway %s has no short help, or no example that calls it", cmd.Name())

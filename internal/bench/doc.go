@@ -1,0 +1,17 @@
+// Package bench measures what a gateway costs: crowds of cheap clients against any confgate URL, and scenarios that start
+// a server, a Redis and a simulated provider of their own and compare with a floor.
+//
+// A client is one socket and one goroutine that reads frames, checks by the protocol's own rule that no message was lost,
+// and notes when each came. It decodes no JSON: it relies on the order of members in which the gateway writes messages
+// (TestScanReadsTheEncoder holds the two together). A [Crowd] owns its clients and adds up what they saw.
+//
+// The floor is the least that a server in Go can do: one Redis subscription, and a loop that writes the bytes of each
+// message to each socket. It is a process of its own, pinned like the server, in the same run.
+//
+// Guarantees: a run is bounded in time and in clients; nothing but loopback addresses is put under load unless asked for; a
+// run in which a client lost a message, or ended with another document than the provider's, is a failed run.
+//
+// Latency is from the frame's createTime, which has whole milliseconds: figures are up to one millisecond too high.
+//
+// Non-goals: clients far away, TLS, several machines.
+package bench

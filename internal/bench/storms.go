@@ -1,0 +1,250 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+func trim(b []byte) []byte { return bytes.TrimSpace(b) }
+
+// settle is how long memory is given to come to rest: a server may tidy up only some time after a storm.
+const settle = 20 * time.Second
+
+// idle measures the memory of connections that only wait, at the server and at a floor.
+func (p *play) idle(ctx context.Context) error {
+	for i := range p.opts.Runs {
+		if err := p.begin(ctx, "--auth", "none"); err != nil {
+			return err
+		}
+		target, err := p.stage.Floor(ctx)
+		if err != nil {
+			return err
+		}
+		warm, err := p.connect(ctx, Config{Clients: 10}) // the feed and the first code paths are there anyway
+		if err != nil {
+			return err
+		}
+		floor := NewCrowd(Config{Addr: target.Addr, Conferences: p.ids(), Clients: p.clients, Floor: true})
+		ours, err := p.grown(ctx, p.server.PID, func() (*Crowd, error) { return p.connect(ctx, Config{Clients: p.clients}) })
+		if err != nil {
+			return err
+		}
+		bare, err := p.grown(ctx, target.PID, func() (*Crowd, error) { return floor, floor.Connect(ctx) })
+		if err != nil {
+			return err
+		}
+		warm.Close()
+		p.result.add("resident memory per connection", "bytes", 10_000, ours)
+		p.result.add("the floor's", "bytes", 0, bare)
+		p.say("run %d of %d: %.0f bytes a connection, the floor %.0f", i+1, p.opts.Runs, ours, bare)
+		p.stage.end(p.server.cmd)
+		p.stage.end(target.cmd)
+	}
+	return nil
+}
+
+// grown is how many bytes a process grew by for each client.
+func (p *play) grown(ctx context.Context, pid int, connect func() (*Crowd, error)) (float64, error) {
+	before, err := resident(pid)
+	if err != nil {
+		return 0, err
+	}
+	c, err := connect()
+	defer c.Close()
+	if err != nil {
+		return 0, err
+	}
+	wait(ctx, settle)
+	after, err := resident(pid)
+	return float64(after-before) / float64(len(c.clients)), err
+}
+
+// slow measures what readers of a kilobyte a second do to the others.
+func (p *play) slow(ctx context.Context) error {
+	if err := p.begin(ctx, "--auth", "none"); err != nil {
+		return err
+	}
+	var err error
+	if p.crowd, err = p.connect(ctx, Config{Clients: p.clients - p.clients/10}); err != nil {
+		return err
+	}
+	defer p.crowd.Close()
+	if _, err := p.window(ctx, p.opts.Window/4); err != nil {
+		return err
+	}
+	p.crowd.Arm()
+	for i := range p.opts.Runs {
+		without, err := p.window(ctx, p.opts.Window)
+		if err != nil {
+			return err
+		}
+		before, err := resident(p.server.PID)
+		if err != nil {
+			return err
+		}
+		slow, err := p.connect(ctx, Config{Clients: p.clients / 10, Slow: true})
+		if err != nil {
+			return err
+		}
+		with, err := p.window(ctx, p.opts.Window)
+		if err != nil {
+			return err
+		}
+		after, err := resident(p.server.PID)
+		if err != nil {
+			return err
+		}
+		failed := slow.Totals().Failed
+		slow.Close()
+		p.result.Windows = append(p.result.Windows, without, with)
+		p.result.add("p99 without slow readers", "ms", 0, ms(without.Latency.P99))
+		p.result.add("p99 of the others", "ms", 0, ms(with.Latency.P99))
+		p.result.add("p99 of the others, in that without", "", 1.2, ms(with.Latency.P99)/ms(without.Latency.P99))
+		p.result.add("memory grew by", "MB", 0, float64(after-before)/1e6)
+		p.say("run %d of %d: p99 %v without, %v with slow readers, of whom %d were cut", i+1, p.opts.Runs, without.Latency.P99,
+			with.Latency.P99, failed)
+	}
+	return p.verify(ctx)
+}
+
+// reconnect has all clients come back at once.
+func (p *play) reconnect(ctx context.Context) error {
+	if err := p.begin(ctx, "--auth", "none"); err != nil {
+		return err
+	}
+	var err error
+	if p.crowd, err = p.connect(ctx, Config{Clients: p.clients}); err != nil {
+		return err
+	}
+	defer p.crowd.Close()
+	if err := quiet(ctx, p.crowd); err != nil {
+		return err
+	}
+	p.crowd.Arm()
+	for i := range p.opts.Runs {
+		if _, err := p.window(ctx, p.opts.Window/2); err != nil {
+			return err
+		}
+		before, err := cpu(p.server.PID)
+		if err != nil {
+			return err
+		}
+		had := p.crowd.Totals().Snapshots
+		start := time.Now()
+		refused, err := p.crowd.Reconnect(ctx, func() { p.stage.drive(ctx, 100, 200*time.Millisecond) })
+		if err != nil {
+			return err
+		}
+		took := time.Since(start)
+		after, err := cpu(p.server.PID)
+		if err != nil {
+			return err
+		}
+		snapshots := p.crowd.Totals().Snapshots - had
+		p.result.add("all served after", "s", 10, took.Seconds())
+		p.result.add("snapshots", "", 0, float64(snapshots))
+		p.result.add("server CPU per client", "µs", 0, float64((after-before).Microseconds())/float64(p.clients))
+		p.result.add("handshakes tried again", "", 0, float64(refused))
+		if snapshots > 0 {
+			p.result.fault("%d of the resumed clients were given a snapshot", snapshots)
+		}
+		p.say("run %d of %d: all back after %v", i+1, p.opts.Runs, took.Round(time.Millisecond))
+	}
+	if _, err := p.window(ctx, p.opts.Window/2); err != nil {
+		return err
+	}
+	return p.verify(ctx)
+}
+
+// flood measures what handshakes without a token do to clients.
+func (p *play) flood(ctx context.Context) error {
+	file, token, err := p.secret(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.begin(ctx, "--auth-hmac-secret-file", file); err != nil {
+		return err
+	}
+	if p.crowd, err = p.connect(ctx, Config{Clients: p.clients, Token: token}); err != nil {
+		return err
+	}
+	defer p.crowd.Close()
+	if _, err := p.window(ctx, p.opts.Window/4); err != nil {
+		return err
+	}
+	p.crowd.Arm()
+	for i := range p.opts.Runs {
+		without, err := p.window(ctx, p.opts.Window)
+		if err != nil {
+			return err
+		}
+		stop := p.attack(ctx)
+		with, err := p.window(ctx, 2*p.opts.Window)
+		attempts, answered := stop()
+		if err != nil {
+			return err
+		}
+		p.result.Windows = append(p.result.Windows, without, with)
+		p.result.add("handshakes a second", "", 0, float64(attempts)/with.Seconds)
+		p.result.add("of them answered by the protocol", "", 0, float64(answered)/with.Seconds)
+		p.result.add("p99 without the flood", "ms", 0, ms(without.Latency.P99))
+		p.result.add("p99 during it", "ms", 0, ms(with.Latency.P99))
+		p.result.add("p99 during the flood, in that without", "", 2, ms(with.Latency.P99)/ms(without.Latency.P99))
+		p.say("run %d of %d: %d handshakes; p99 %v without, %v with", i+1, p.opts.Runs, attempts, without.Latency.P99, with.Latency.P99)
+	}
+	return p.verify(ctx)
+}
+
+// attackers is how many connections the flood has open at a time.
+const attackers = 32
+
+// attack makes handshakes without a token as fast as it can, until the function that it returns is called, which tells how
+// many were made, and how many of them were upgraded.
+func (p *play) attack(ctx context.Context) func() (attempts, upgraded int64) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	var made, answered atomic.Int64
+	request := handshake(Config{Addr: p.server.Addr, Path: "/v1/ws"})
+	for range attackers {
+		wg.Go(func() {
+			buf := make([]byte, 4096)
+			for ctx.Err() == nil {
+				if n := knock(ctx, p.server.Addr, request, buf); n > 0 {
+					made.Add(1)
+					if bytes.HasPrefix(buf[:n], []byte("HTTP/1.1 101 ")) {
+						answered.Add(1)
+					}
+				}
+			}
+		})
+	}
+	return func() (int64, int64) {
+		cancel()
+		wg.Wait()
+		return made.Load(), answered.Load()
+	}
+}
+
+// knock makes one handshake and reads the first of the answer.
+func knock(ctx context.Context, addr string, request, buf []byte) int {
+	nc, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return 0
+	}
+	defer nc.Close()
+	_ = nc.(*net.TCPConn).SetLinger(0) // thousands of ports would wait otherwise
+	_ = nc.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := nc.Write(request); err != nil {
+		return 0
+	}
+	n, err := io.ReadAtLeast(nc, buf, 12)
+	if err != nil {
+		return 0
+	}
+	return n
+}
