@@ -11,6 +11,7 @@ import (
 	"confgate/internal/conference"
 	"confgate/internal/fanout"
 	"confgate/internal/fanout/fanouttest"
+	"confgate/internal/telemetry"
 )
 
 // On a cluster conferences lie on several masters, followers listen to each, and go along when a slot moves.
@@ -52,18 +53,7 @@ func TestCluster(t *testing.T) {
 	moved, tail := owners[0], tails[0]
 	fanouttest.MoveSlot(t, nodes, "{"+moved.Conf+"}")
 	follow(t, moved, tail)
-	// In the end an append comes by itself again, from the new master.
-	for i := 0; ; i++ {
-		before := metric(t, m, "fanout_log_refills_total")
-		moved.Append(t, fanouttest.Say("x"))
-		tail.WaitAt(t, moved.Pos)
-		if metric(t, m, "fanout_log_refills_total") == before {
-			break
-		}
-		if i > 50 {
-			t.Fatal("the subscription didn't go along with its slot")
-		}
-	}
+	hears(t, m, moved, tail, "after its slot has moved")
 	if seen := tail.WaitAt(t, moved.Pos); len(seen.Snapshots) != 1 {
 		t.Errorf("follower of a moved conference was given %d snapshots, want 1", len(seen.Snapshots))
 	}
@@ -71,6 +61,51 @@ func TestCluster(t *testing.T) {
 		o.Append(t, fanouttest.Say("still"))
 		tails[i].WaitAt(t, o.Pos)
 	}
+}
+
+// A command that names shard channels of several slots is refused, whole: followers that come together, and all of a
+// connection that is lost, have to be subscribed one by one.
+func TestClusterSubscribesOneByOne(t *testing.T) {
+	t.Parallel()
+	nodes := fanouttest.StartCluster(t, 2)
+	client := redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: []string{nodes[0].Options().Addr}, ContextTimeoutEnabled: true,
+	})
+	t.Cleanup(func() { _ = client.Close() })
+	m := newMetrics()
+	log := fanout.NewRedisLog(client, nil, fanout.LogOptions{Metrics: m, PollInterval: quick})
+	var owners []*fanouttest.Owner
+	var tails []*fanouttest.Tail
+	for i := range 8 {
+		o := fanouttest.StartOwner(t, log, fmt.Sprintf("conf%d", i))
+		owners, tails = append(owners, o), append(tails, fanouttest.StartTail(t, log, o.Conf, o.Pos))
+	}
+	runHub(t, log) // now all of them are found at once
+	for i, o := range owners {
+		hears(t, m, o, tails[i], "after a common start")
+	}
+	for _, node := range nodes {
+		if n, err := node.Do(t.Context(), "CLIENT", "KILL", "TYPE", "pubsub").Int(); err != nil || n == 0 {
+			t.Fatalf("CLIENT KILL = %d, %v, want subscriptions killed", n, err)
+		}
+	}
+	for i, o := range owners {
+		hears(t, m, o, tails[i], "after its connection was lost")
+	}
+}
+
+// hears appends until one comes by itself, not by a look at the stream.
+func hears(t *testing.T, m *telemetry.Metrics, o *fanouttest.Owner, tail *fanouttest.Tail, when string) {
+	t.Helper()
+	for range 50 {
+		before := metric(t, m, "fanout_log_refills_total")
+		o.Append(t, fanouttest.Say("x"))
+		tail.WaitAt(t, o.Pos)
+		if metric(t, m, "fanout_log_refills_total") == before {
+			return
+		}
+	}
+	t.Fatalf("the subscription to %s doesn't hear %s", o.Conf, when)
 }
 
 // follow appends, as a session does it, while a slot moves.

@@ -36,6 +36,12 @@ func runOver(
 ) *fanout.RedisLog {
 	tb.Helper()
 	log := fanout.NewRedisLog(client, keys, opts)
+	runHub(tb, log)
+	return log
+}
+
+func runHub(tb testing.TB, log *fanout.RedisLog) {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -46,7 +52,6 @@ func runOver(
 		cancel()
 		<-done
 	})
-	return log
 }
 
 func TestMemoryLog(t *testing.T) {
