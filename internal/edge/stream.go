@@ -22,7 +22,7 @@ import (
 
 // chunk is how much of an event is written under one deadline, in bytes, so that a client that reads slowly but steadily
 // isn't cut off.
-const chunk = 16 << 10
+const chunk = 4 << 10
 
 // stream is one client's event stream (server-sent events). The goroutine of its request writes it and owns what no other
 // word is said about.
