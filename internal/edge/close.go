@@ -51,7 +51,7 @@ var closeCauses = [numCauses]struct {
 	causeSlow:        {codeTooSlow, "client reads nothing, reconnect and resume", "too_slow"},
 	causeSubprotocol: {codeProtocol, "subprotocol confgate.v1 was not offered", "protocol"},
 	causeBinary:      {codeProtocol, "binary frames are not part of confgate.v1", "protocol"},
-	causeTooLarge:    {codeProtocol, "message is larger than 64 KiB", "protocol"},
+	causeTooLarge:    {codeProtocol, "message is larger than this worker takes", "protocol"},
 	causeFraming:     {codeProtocol, "broken WebSocket framing", "protocol"},
 	causeFlood:       {codeTooMany, "too many messages, back off", "too_many"},
 	causeClient:      {0, "", "client"},

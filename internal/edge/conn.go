@@ -217,7 +217,7 @@ func (c *conn) read(ctx context.Context, ws *websocket.Conn) error {
 		if err != nil {
 			return err
 		}
-		if len(data) > maxMessage {
+		if len(data) > c.s.cfg.MaxMessage {
 			c.shut(causeTooLarge)
 		}
 		c.waitForWriter()
@@ -237,11 +237,12 @@ func (c *conn) readMessage(r io.Reader) ([]byte, error) {
 		c.buf = make([]byte, 0, 512)
 	}
 	buf := c.buf[:0]
-	for len(buf) <= maxMessage {
+	most := c.s.cfg.MaxMessage
+	for len(buf) <= most {
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
 		}
-		n, err := r.Read(buf[len(buf):min(cap(buf), maxMessage+1)])
+		n, err := r.Read(buf[len(buf):min(cap(buf), most+1)])
 		buf = buf[:len(buf)+n]
 		if errors.Is(err, io.EOF) {
 			break

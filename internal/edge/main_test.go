@@ -62,7 +62,10 @@ func bubble(t *testing.T, change func(*Config)) *world {
 	t.Helper()
 	w := newWorld(t, change)
 	l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
-	hs := &http.Server{Handler: w.srv.Handler(), ReadHeaderTimeout: time.Minute}
+	// As the gateway has them: a stream must outlive the timeouts of a request.
+	hs := &http.Server{
+		Handler: w.srv.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 20 * time.Second, WriteTimeout: 30 * time.Second,
+	}
 	served := make(chan error, 1)
 	go func() { served <- hs.Serve(l) }()
 	w.url, w.waits = "http://edge.test", bubblePatience

@@ -10,9 +10,8 @@ import (
 
 // Limits of a client's message.
 const (
-	maxMessage = 64 << 10 // bytes
-	maxID      = 128      // bytes of an id that is echoed
-	maxEcho    = 32       // bytes of an unknown type that an error names
+	maxID   = 128 // bytes of an id that is echoed
+	maxEcho = 32  // bytes of an unknown type that an error names
 )
 
 // message is what a client sent, as far as its type uses it.

@@ -26,6 +26,8 @@ const (
 	DefaultMaxSubscriptions = 256
 	// DefaultMessageRate is a client's share of messages a second; twice that may come at once.
 	DefaultMessageRate = 50
+	// MaxMessage is what the protocol promises: the largest message of a client, in bytes.
+	MaxMessage = 64 << 10
 	// DefaultRequestRate is a token subject's share of REST requests a second; twice that may come at once.
 	DefaultRequestRate = 50
 	// DefaultHandshakeRate lets the 20000 clients of a worker that has gone come back within 20 s, and leaves the others most
@@ -64,6 +66,7 @@ type Config struct {
 	MaxPerSubject    int           // connections a token subject; zero: none, since programs may share a subject
 	MaxSubscriptions int           // a client
 	MessageRate      int           // messages a second a client
+	MaxMessage       int           // bytes of a client's message; zero, or more than the constant: the constant
 	RequestRate      int           // REST requests a second a token subject
 	HandshakeRate    int           // connections a second that are begun
 	Heartbeat        time.Duration // zero or less: the default
@@ -102,6 +105,9 @@ func New(cfg Config) *Server {
 	limit(&cfg.MessageRate, DefaultMessageRate)
 	limit(&cfg.RequestRate, DefaultRequestRate)
 	limit(&cfg.HandshakeRate, DefaultHandshakeRate)
+	if cfg.MaxMessage <= 0 || cfg.MaxMessage > MaxMessage {
+		cfg.MaxMessage = MaxMessage
+	}
 	if cfg.Heartbeat <= 0 {
 		cfg.Heartbeat = DefaultHeartbeat
 	}

@@ -64,7 +64,7 @@ func Build(opts Options) (*Worker, error) {
 		Source: source{w.feeds, w.conferenceIDs, w.owner}, Auth: auth, Metrics: w.metrics, Log: w.log,
 		Page: page.Handler(pageConfig), AllowedOrigins: opts.AllowedOrigins, WorkerID: opts.WorkerID,
 		MaxConnections: opts.MaxConnections, MaxPerSubject: opts.MaxConnectionsPerSubject,
-		MaxSubscriptions: opts.MaxSubscriptions, MessageRate: opts.MessageRate, RequestRate: opts.RequestRate,
+		MaxSubscriptions: opts.MaxSubscriptions, MessageRate: opts.MessageRate, MaxMessage: opts.MaxMessageBytes, RequestRate: opts.RequestRate,
 		HandshakeRate: opts.HandshakeRate,
 	})
 	if err := w.listen(); err != nil {

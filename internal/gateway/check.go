@@ -114,6 +114,7 @@ func (o Options) checkLimits(c *checker) {
 	}
 	n := o.MaxConnectionsPerSubject
 	c.that("max-connections-per-subject", strconv.Itoa(n), n >= 0 && n <= 1_000_000)
+	c.that("max-message-bytes", strconv.Itoa(o.MaxMessageBytes), o.MaxMessageBytes >= 4<<10 && o.MaxMessageBytes <= edge.MaxMessage)
 	c.between("handshake-timeout", o.HandshakeTimeout, 100*time.Millisecond, time.Minute)
 	c.that("max-header-bytes", strconv.Itoa(o.MaxHeaderBytes), o.MaxHeaderBytes >= 4<<10 && o.MaxHeaderBytes <= 1<<20)
 }

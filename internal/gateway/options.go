@@ -87,6 +87,7 @@ type Options struct {
 	MaxConnectionsPerSubject int // zero: none
 	MaxSubscriptions         int // a client
 	MessageRate              int // messages a second a client
+	MaxMessageBytes          int // of a client
 	RequestRate              int // REST requests a second a token subject
 	HandshakeRate            int // connections a second
 	MaxPending               int // sockets on which no request has come yet
@@ -156,6 +157,7 @@ func (o Options) withDefaults() Options {
 	o.MaxConnections = cmp.Or(o.MaxConnections, edge.DefaultMaxConnections)
 	o.MaxSubscriptions = cmp.Or(o.MaxSubscriptions, edge.DefaultMaxSubscriptions)
 	o.MessageRate = cmp.Or(o.MessageRate, edge.DefaultMessageRate)
+	o.MaxMessageBytes = cmp.Or(o.MaxMessageBytes, edge.MaxMessage)
 	o.RequestRate = cmp.Or(o.RequestRate, edge.DefaultRequestRate)
 	o.HandshakeRate = cmp.Or(o.HandshakeRate, edge.DefaultHandshakeRate)
 	o.MaxPending = cmp.Or(o.MaxPending, DefaultMaxPending)

@@ -98,6 +98,7 @@ func TestBadValues(t *testing.T) {
 		{"connections a subject", []string{"--max-connections-per-subject", "-1"}, "0 for no limit", "max-connections-per-subject", "-1"},
 		{"subscriptions", []string{"--max-subscriptions", "2000000"}, "1 to 1000000", "max-subscriptions", "2000000"},
 		{"messages", []string{"--message-rate", "50/s"}, "a number", "message-rate", "50/s"},
+		{"message size", []string{"--max-message-bytes", "70000"}, "to 65536", "max-message-bytes", "70000"},
 		{"requests", []string{"--request-rate", "-7"}, "a number", "request-rate", "-7"},
 		{"handshakes", []string{"--handshake-rate", "-7"}, "a number", "handshake-rate", "-7"},
 		{"pending", []string{"--max-pending", "-7"}, "a number", "max-pending", "-7"},

@@ -198,6 +198,10 @@ func limitSettings() []setting {
 			"messages a second that one client may send; twice that at once", func(o *Options) any { return &o.MessageRate },
 		},
 		{
+			"max-message-bytes", "N", strconv.Itoa(edge.MaxMessage), "a number from 4096 to 65536",
+			"size of a client's message at the most", func(o *Options) any { return &o.MaxMessageBytes },
+		},
+		{
 			"request-rate", "N", strconv.Itoa(edge.DefaultRequestRate), wantLimit,
 			"REST requests a second that one token subject may make; twice that at once",
 			func(o *Options) any { return &o.RequestRate },
