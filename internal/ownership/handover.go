@@ -1,0 +1,467 @@
+package ownership
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"confgate/internal/telemetry"
+)
+
+const (
+	// dialPatience is how long a successor may take until its link is live: two calls and a dial at a busy provider.
+	dialPatience = 10 * time.Second
+	// claimAfter is how long a successor may take to become as far as the offer; then it claims all the same.
+	claimAfter = 2 * time.Second
+	// claimPatience is how long an owner that has offered waits for the claim until it goes on itself.
+	claimPatience = claimAfter + 2*time.Second
+	// sessionPatience bounds what a session is asked to do.
+	sessionPatience = 5 * time.Second
+	// avoidance is how long a successor that came to nothing isn't asked again for the same conference.
+	avoidance = 30 * time.Second
+	// drainDwell is how long a conference that has just come stays before a worker that leaves hands it on: the one that
+	// had it before shall have closed its link.
+	drainDwell = 10 * stepInterval
+	// drainMoves is how many conferences a worker that leaves hands over at once.
+	drainMoves = 32
+)
+
+// outgoing is a handover of what this worker holds.
+type outgoing struct {
+	to       string
+	breaks   bool // the link goes before the successor dials
+	proposed bool // the store has it
+	deadline time.Time
+	asked    bool // the session was asked for the offer
+	offer    []byte
+	made     bool // the session has made the offer: it appends no more
+	told     bool // the store has the offer
+	failed   bool // withdraw it
+}
+
+// incoming is a handover to this worker.
+type incoming struct {
+	live     bool
+	offered  bool
+	caughtUp bool
+	claimAt  time.Time
+}
+
+// considerMove decides about handing over a conference that this worker holds.
+func (a *actor) considerMove(ctx context.Context, c *conf, now time.Time, moving *int) {
+	switch {
+	case c.out != nil:
+	case c.rec.to != "":
+		// A proposal that seemed to fail.
+		a.work.steps = append(a.work.steps, step{conf: c.id, action: withdraw})
+		return
+	default:
+		a.considerProposal(c, now, moving)
+		return
+	}
+	o := c.out
+	dead := !a.alive(o.to)
+	gone := o.proposed && c.rec.to != o.to
+	if dead || gone || !now.Before(o.deadline) {
+		o.failed = true
+	}
+	switch {
+	case o.failed:
+		a.work.steps = append(a.work.steps, step{conf: c.id, action: withdraw})
+	case !o.proposed:
+		way := proposed
+		if o.breaks {
+			way = breaking
+		}
+		a.work.steps = append(a.work.steps, step{conf: c.id, action: propose, to: o.to, phase: way})
+	case c.rec.phase == ready && !o.asked:
+		o.asked = true
+		a.askOffer(ctx, c, o)
+	case o.made && !o.told && o.breaks:
+		a.letGo(c)
+	case o.made && !o.told && c.rec.phase == offered:
+		o.told = true // though the answer was lost
+	case o.made && !o.told:
+		a.work.steps = append(a.work.steps, step{conf: c.id, action: makeOffer, to: o.to, offer: o.offer})
+	}
+	a.scanBy(o.deadline)
+}
+
+// considerProposal begins a handover where the conference belongs elsewhere.
+func (a *actor) considerProposal(c *conf, now time.Time, moving *int) {
+	if a.placed[c.id] == a.me {
+		return
+	}
+	limit, dwell := max(1, a.held/10), c.wonAt.Add(a.interval)
+	if a.drain != nil {
+		limit, dwell = drainMoves, c.wonAt.Add(drainDwell)
+	} else if a.settled.After(dwell) {
+		dwell = a.settled // not all who are alive have been seen
+	}
+	if now.Before(dwell) {
+		a.scanBy(dwell)
+		return
+	}
+	to := a.successor(c, now)
+	if to == "" || *moving >= limit {
+		return
+	}
+	*moving++
+	c.out = &outgoing{to: to, breaks: a.closes, deadline: now.Add(dialPatience)}
+	way := proposed
+	if c.out.breaks {
+		way = breaking
+	}
+	a.work.steps = append(a.work.steps, step{conf: c.id, action: propose, to: to, phase: way})
+}
+
+// successor is whom to hand a conference to: where it is placed, or where that came to nothing before and this worker is
+// leaving, the next that has it in its order.
+func (a *actor) successor(c *conf, now time.Time) string {
+	usable := func(name string) bool {
+		until, avoided := c.avoid[name]
+		if avoided && now.Before(until) {
+			a.scanBy(until)
+			return false
+		}
+		return name != "" && name != a.me && a.alive(name)
+	}
+	if to := a.placed[c.id]; usable(to) {
+		return to
+	}
+	if a.drain == nil {
+		return ""
+	}
+	it := item{conf: c.id}
+	if !c.rec.stored {
+		it.only = c.rec.namers
+	}
+	var candidates []candidate
+	for name, p := range a.workers {
+		if !p.info.Draining {
+			candidates = append(candidates, candidate{name, p.info.Worker, p.info.Max})
+		}
+	}
+	for _, k := range order(it, candidates) {
+		if usable(k.incarnation) {
+			return k.incarnation
+		}
+	}
+	return ""
+}
+
+// askOffer lets the session stop and say how far it came.
+func (a *actor) askOffer(ctx context.Context, c *conf, o *outgoing) {
+	o.deadline = time.Now().Add(sessionPatience)
+	a.ask(ctx, c, func(s Session, ctx context.Context) message {
+		offer, err := s.Offer(ctx)
+		return func(_ context.Context, a *actor, now time.Time) {
+			a.changed()
+			if err != nil {
+				o.failed = true
+				a.log.Warn("session made no offer", telemetry.Conference(c.id), zap.Error(err))
+				return
+			}
+			o.offer, o.made, o.deadline = offer, true, now.Add(claimPatience)
+			if c.hold != nil && c.out == o {
+				c.hold.setOwned(false)
+			}
+		}
+	})
+}
+
+// letGo ends a run whose conference somebody else waits for; its record goes when its link has.
+func (a *actor) letGo(c *conf) {
+	id := c.id
+	a.stopHold(c)
+	c.releaseNext = true
+	a.log.Info("letting go of a conference for its successor", telemetry.Conference(id))
+}
+
+// considerIncoming decides about a conference that is being handed to this worker.
+func (a *actor) considerIncoming(ctx context.Context, c *conf, now time.Time) {
+	full := c.hold == nil && a.held >= a.cfg.MaxConferences
+	if a.drain != nil || full || (c.hold == nil && now.Before(c.retryAt)) {
+		a.stopHold(c)
+		a.work.steps = append(a.work.steps, step{conf: c.id, action: decline})
+		return
+	}
+	if c.rec.phase == breaking {
+		a.work.steps = append(a.work.steps, step{conf: c.id, action: accept})
+		return
+	}
+	if c.hold == nil {
+		if c.rec.phase != proposed {
+			return // a breaking one, or a run that has ended: the owner will let go, or give up
+		}
+		c.in = &incoming{}
+		a.start(ctx, c, true, now)
+		return
+	}
+	in := c.in
+	switch {
+	case c.stopping || in == nil:
+	case c.rec.phase == proposed && in.live:
+		a.work.steps = append(a.work.steps, step{conf: c.id, action: accept})
+	case c.rec.phase == offered:
+		if !in.offered {
+			in.offered, in.claimAt = true, now.Add(claimAfter)
+			c.hold.give(c.rec.offer)
+		}
+		if in.caughtUp || !now.Before(in.claimAt) {
+			a.work.claims = append(a.work.claims, c.id)
+		} else {
+			a.scanBy(in.claimAt)
+		}
+	}
+}
+
+// told takes in what a session has to say.
+func (a *actor) told(c *conf, h *Hold, e holdEvent) {
+	if c.hold != h {
+		return
+	}
+	a.changed()
+	switch e {
+	case eventLive:
+		if c.in != nil {
+			c.in.live = true
+		}
+	case eventCaughtUp:
+		if c.in != nil {
+			c.in.caughtUp = true
+		}
+	case eventClosed:
+		if c.out != nil && !a.closes {
+			a.closes = true
+			a.tellOld++
+		}
+	}
+}
+
+// doWork tells the store the next part of what the last scan found: first what somebody waits for.
+func (a *actor) doWork(ctx context.Context) {
+	w := &a.work
+	switch {
+	case len(w.steps) > 0:
+		a.doSteps(ctx, cut(&w.steps))
+	case len(w.claims) > 0:
+		a.doClaims(ctx, cut(&w.claims))
+	case len(w.releases) > 0:
+		a.doReleases(ctx, cut(&w.releases))
+	case len(w.looks) > 0:
+		a.doLooks(ctx, cut(&w.looks))
+	default:
+		a.doForgets(ctx, cut(&w.forgets))
+	}
+}
+
+// cut takes the first batch off a list.
+func cut[T any](list *[]T) []T {
+	n := min(len(*list), claimBatch)
+	batch := (*list)[:n:n]
+	*list = (*list)[n:]
+	return batch
+}
+
+func (a *actor) doSteps(ctx context.Context, steps []step) {
+	me := a.me
+	a.call(ctx, func(ctx context.Context) message {
+		done, err := a.cfg.Store.advance(ctx, me, steps)
+		return func(ctx context.Context, a *actor, now time.Time) {
+			a.changed()
+			if err != nil {
+				a.away(err, now)
+				return
+			}
+			if me != a.me {
+				return
+			}
+			for i, st := range steps {
+				if c := a.confs[st.conf]; c != nil {
+					a.stepped(ctx, c, st, done[i], now)
+				}
+			}
+			a.lookBy(now)
+		}
+	})
+}
+
+// stepped takes in what became of a step.
+func (a *actor) stepped(ctx context.Context, c *conf, st step, done bool, now time.Time) {
+	o := c.out
+	switch st.action {
+	case propose:
+		switch {
+		case o == nil || o.to != st.to:
+		case !done:
+			c.out = nil
+			c.shun(st.to, now)
+		default:
+			o.proposed = true
+			c.rec.to, c.rec.phase = st.to, st.phase
+			a.ask(ctx, c, moot(Session.Prepare))
+			a.log.Info("handing over a conference", telemetry.Conference(c.id), zap.String("to", st.to))
+		}
+	case makeOffer:
+		if o != nil && done {
+			o.told = true
+			c.rec.phase = offered
+		}
+	case withdraw:
+		if !done {
+			return // not this worker's any more: the next look shows whose
+		}
+		c.rec.to, c.rec.phase = "", ""
+		if o == nil {
+			return
+		}
+		c.out = nil
+		c.shun(o.to, now)
+		if c.session != nil {
+			a.ask(ctx, c, moot(Session.Resume))
+		}
+		a.log.Warn("handover came to nothing", telemetry.Conference(c.id), zap.String("to", o.to))
+	case accept:
+		if done {
+			c.rec.phase = ready
+		}
+	case decline:
+		if done {
+			c.rec.to, c.rec.phase = "", ""
+		}
+	}
+}
+
+// ask has the session do something, after what it was asked before.
+func (a *actor) ask(ctx context.Context, c *conf, do func(Session, context.Context) message) {
+	session, before, done := c.session, c.asking, make(chan struct{})
+	c.asking = done
+	a.spawn(ctx, func(ctx context.Context) message {
+		defer close(done)
+		if before != nil {
+			<-before
+		}
+		ctx, cancel := context.WithTimeout(ctx, sessionPatience)
+		defer cancel()
+		return do(session, ctx)
+	})
+}
+
+// moot makes a call of a session whose failure needs no answer: the run has ended then, and the next scan knows.
+func moot(do func(Session, context.Context) error) func(Session, context.Context) message {
+	return func(s Session, ctx context.Context) message {
+		_ = do(s, ctx)
+		return nil
+	}
+}
+
+// shun leaves a successor that came to nothing alone for a while.
+func (c *conf) shun(name string, now time.Time) {
+	if c.avoid == nil {
+		c.avoid = map[string]time.Time{}
+	}
+	c.avoid[name] = now.Add(avoidance)
+}
+
+func (a *actor) doClaims(ctx context.Context, confs []string) {
+	me, previous := a.me, a.previous
+	a.call(ctx, func(ctx context.Context) message {
+		answers, err := a.cfg.Store.claim(ctx, me, previous, confs)
+		return func(ctx context.Context, a *actor, now time.Time) {
+			a.changed()
+			switch {
+			case errors.Is(err, errLost):
+				a.lose(now)
+				return
+			case err != nil:
+				a.away(err, now)
+				return
+			case me != a.me:
+				return
+			}
+			for i, conf := range confs {
+				if c := a.confs[conf]; c != nil && answers[i].ok {
+					a.won(c, answers[i], now)
+				}
+			}
+			a.lookBy(now)
+		}
+	})
+}
+
+// won takes over a conference that was claimed; the next scan starts its run, where there isn't one that waits.
+func (a *actor) won(c *conf, answer claimed, now time.Time) {
+	c.rec.owner, c.rec.term, c.rec.to, c.rec.phase, c.rec.offer = a.me, answer.term, "", "", nil
+	if answer.reason == reasonAgain {
+		return
+	}
+	c.wonAt = now
+	a.cfg.Metrics.Takeover(string(answer.reason))
+	a.log.Info("took over a conference", telemetry.Conference(c.id), telemetry.Reason(string(answer.reason)),
+		zap.Uint64("term", answer.term))
+	if c.hold != nil {
+		c.hold.give(nil) // where no offer came, none will
+	}
+}
+
+func (a *actor) doReleases(ctx context.Context, confs []string) {
+	me := a.me
+	a.call(ctx, func(ctx context.Context) message {
+		err := a.cfg.Store.release(ctx, me, confs)
+		return func(_ context.Context, a *actor, now time.Time) {
+			a.changed()
+			if err != nil {
+				a.away(err, now)
+				return
+			}
+			for _, conf := range confs {
+				c := a.confs[conf]
+				if c == nil || c.rec.owner != me {
+					continue
+				}
+				c.rec.owner, c.rec.to, c.rec.phase, c.releaseNext = "", "", "", false
+				if a.drain != nil && a.drain.over {
+					a.drain.released++
+				}
+				a.log.Info("released a conference", telemetry.Conference(conf))
+			}
+			a.lookBy(now)
+		}
+	})
+}
+
+func (a *actor) doLooks(ctx context.Context, confs []string) {
+	me := a.me
+	a.call(ctx, func(ctx context.Context) message {
+		records, err := a.cfg.Store.look(ctx, me, confs)
+		return func(_ context.Context, a *actor, now time.Time) {
+			a.changed()
+			if err != nil {
+				a.away(err, now)
+				return
+			}
+			for _, r := range records {
+				a.record(r, now)
+				a.confs[r.conf].asked = now
+			}
+		}
+	})
+}
+
+func (a *actor) doForgets(ctx context.Context, confs []string) {
+	confs = slices.Clone(confs)
+	a.call(ctx, func(ctx context.Context) message {
+		err := a.cfg.Store.forget(ctx, confs)
+		return func(_ context.Context, a *actor, now time.Time) {
+			if err != nil {
+				a.away(err, now)
+				return
+			}
+			a.lookBy(now)
+		}
+	})
+}

@@ -1,0 +1,111 @@
+package ownership
+
+import (
+	"cmp"
+	"hash/fnv"
+	"slices"
+)
+
+// candidate is a worker that conferences may be placed on.
+type candidate struct {
+	incarnation string
+	worker      string
+	max         int
+}
+
+// item is a conference to be placed. Where only is not nil, no other incarnation can hold it.
+type item struct {
+	conf string
+	only []string
+}
+
+// fits says whether a worker could hold the conference if it had room.
+func (it item) fits(c candidate) bool {
+	return it.only == nil || slices.Contains(it.only, c.incarnation)
+}
+
+// weight is how much a worker is wanted for a conference: rendezvous hashing takes the worker with the highest. It goes by
+// the worker's lasting name, so that a worker which comes back gets its conferences back.
+func weight(worker, conf string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(worker)) // never fails
+	_, _ = h.Write([]byte{0})
+	_, _ = h.Write([]byte(conf))
+	// FNV's last bytes move the low bits only; this spreads them (the finaliser of SplitMix64).
+	x := h.Sum64()
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// order is the candidates for a conference, the most wanted first.
+func order(it item, candidates []candidate) []candidate {
+	type weighed struct {
+		candidate
+		weight uint64
+	}
+	list := make([]weighed, 0, len(candidates))
+	for _, c := range candidates {
+		if it.fits(c) {
+			list = append(list, weighed{c, weight(c.worker, it.conf)})
+		}
+	}
+	slices.SortFunc(list, func(a, b weighed) int {
+		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.incarnation, b.incarnation))
+	})
+	out := make([]candidate, len(list))
+	for i, l := range list {
+		out[i] = l.candidate
+	}
+	return out
+}
+
+// share is the most that one of n workers is given of so many conferences: a tenth above the mean. Chance alone would leave
+// one of three workers more than a fifth off now and then.
+func share(conferences, n int) int {
+	return (conferences*11 + 10*n - 1) / (10 * n)
+}
+
+// place gives each conference to the first worker in its order that has room, and is the same on all workers that see the
+// same. What finds no room anywhere is left out. A conference whose first choice has its share passes to the next; where
+// all of them have, room alone counts.
+func place(items []item, candidates []candidate) map[string]string {
+	placed := make(map[string]string, len(items))
+	if len(candidates) == 0 {
+		return placed
+	}
+	most := share(len(items), len(candidates))
+	type ranked struct {
+		item
+		priority uint64
+	}
+	// The order in which conferences choose has to be the same everywhere, and not that of their names.
+	list := make([]ranked, len(items))
+	for i, it := range items {
+		list[i] = ranked{it, weight("", it.conf)}
+	}
+	slices.SortFunc(list, func(a, b ranked) int {
+		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.conf, b.conf))
+	})
+	load := make(map[string]int, len(candidates))
+	take := func(it item, limit func(candidate) int) bool {
+		for _, c := range order(it, candidates) {
+			if load[c.incarnation] < limit(c) {
+				load[c.incarnation]++
+				placed[it.conf] = c.incarnation
+				return true
+			}
+		}
+		return false
+	}
+	var rest []item
+	for _, l := range list {
+		if !take(l.item, func(c candidate) int { return min(c.max, most) }) {
+			rest = append(rest, l.item)
+		}
+	}
+	for _, it := range rest {
+		take(it, func(c candidate) int { return c.max })
+	}
+	return placed
+}

@@ -1,0 +1,463 @@
+package ownership
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"confgate/internal/conference"
+	"confgate/internal/fanout/fanouttest"
+)
+
+// server is for tests that don't harm it; each has a database of its own.
+var (
+	server   *fanouttest.Redis
+	database atomic.Int64
+)
+
+func TestMain(m *testing.M) {
+	var err error
+	if server, err = fanouttest.RunRedis(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m,
+		// The goroutine that reads the server's output ends with the server, which outlives the check.
+		goleak.IgnoreAnyFunction("confgate/internal/fanout/fanouttest.(*Redis).start.func1"),
+		goleak.Cleanup(func(code int) {
+			server.Remove()
+			os.Exit(code)
+		}))
+}
+
+// connect makes a client as the gateway does.
+func connect(t testing.TB, url string, db int) *redis.Client {
+	t.Helper()
+	opts, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.DB, opts.ContextTimeoutEnabled, opts.MaxRetries = db, true, -1
+	c := redis.NewClient(opts)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// freshRedis is a store in a database that no other test uses.
+func freshRedis(t testing.TB) *redis.Client {
+	t.Helper()
+	db := int(database.Add(1))
+	if db > 15 {
+		t.Fatal("more than 15 tests want a database of their own")
+	}
+	c := connect(t, server.URL(), db)
+	if err := c.FlushDB(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// clearSealer seals by turning bits: enough to see that nothing lies there in the clear.
+type clearSealer struct{}
+
+func (clearSealer) Seal(dst, plain, associated []byte) []byte {
+	for _, b := range slices.Concat(associated, []byte{0xff}, plain) {
+		dst = append(dst, ^b)
+	}
+	return dst
+}
+
+func (clearSealer) Open(sealed, associated []byte) ([]byte, error) {
+	var plain []byte
+	for _, b := range sealed {
+		plain = append(plain, ^b)
+	}
+	head := slices.Concat(associated, []byte{0xff})
+	if len(plain) < len(head) || !slices.Equal(plain[:len(head)], head) {
+		return nil, errors.New("sealed for another place")
+	}
+	return plain[len(head):], nil
+}
+
+// cutStore is a store that one worker can be cut off from.
+type cutStore struct {
+	Store
+	cut atomic.Bool
+}
+
+var errCut = errors.New("cut off")
+
+func (s *cutStore) poll(ctx context.Context, q query) (view, error) {
+	if s.cut.Load() {
+		return view{}, errCut
+	}
+	return s.Store.poll(ctx, q)
+}
+
+func (s *cutStore) claim(ctx context.Context, me, previous string, confs []string) ([]claimed, error) {
+	if s.cut.Load() {
+		return nil, errCut
+	}
+	return s.Store.claim(ctx, me, previous, confs)
+}
+
+func (s *cutStore) release(ctx context.Context, me string, confs []string) error {
+	if s.cut.Load() {
+		return errCut
+	}
+	return s.Store.release(ctx, me, confs)
+}
+
+func (s *cutStore) advance(ctx context.Context, me string, steps []step) ([]bool, error) {
+	if s.cut.Load() {
+		return nil, errCut
+	}
+	return s.Store.advance(ctx, me, steps)
+}
+
+func (s *cutStore) leave(ctx context.Context, me string) error {
+	if s.cut.Load() {
+		return errCut
+	}
+	return s.Store.leave(ctx, me)
+}
+
+// rig is a fleet in one process, whose sessions only note what they are told.
+type rig struct {
+	t        *testing.T
+	ttl      time.Duration
+	patience time.Duration // of await
+	store    func() Store
+
+	mu       sync.Mutex
+	moved    chan struct{} // closed at every change
+	sessions []*fakeSession
+	opened   int
+	resumed  int
+	most     map[string]int // overlapping links of a conference at most
+	// deaf has a worker's successors never come live; mute has them not catch up by themselves.
+	deaf map[string]bool
+	// wrong is the first broken rule.
+	wrong error
+}
+
+func newRig(t *testing.T, ttl, patience time.Duration, store func() Store) *rig {
+	return &rig{t: t, ttl: ttl, patience: patience, store: store, moved: make(chan struct{}), most: map[string]int{}, deaf: map[string]bool{}}
+}
+
+// change runs fn under the rig's lock and wakes who waits.
+func (r *rig) change(fn func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fn()
+	close(r.moved)
+	r.moved = make(chan struct{})
+}
+
+// await waits until ok holds, which is asked with the lock held, after every change and now and then.
+func (r *rig) await(what string, ok func() bool) {
+	r.t.Helper()
+	late := time.NewTimer(r.patience)
+	defer late.Stop()
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for {
+		r.mu.Lock()
+		done, moved, wrong := ok(), r.moved, r.wrong
+		r.mu.Unlock()
+		if wrong != nil {
+			r.t.Fatal(wrong)
+		}
+		if done {
+			return
+		}
+		select {
+		case <-moved:
+		case <-again.C:
+		case <-late.C:
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.t.Fatalf("never came: %s; held: %v", what, r.holders())
+		}
+	}
+}
+
+// member is a worker of the rig.
+type member struct {
+	*Worker
+	name   string
+	store  *cutStore
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// stop ends a worker and waits for it.
+func (m *member) stop() {
+	m.cancel()
+	<-m.done
+}
+
+// kill ends a worker without a goodbye.
+func (m *member) kill() {
+	m.store.cut.Store(true)
+	m.stop()
+}
+
+func (r *rig) worker(name string, options ...func(*Config)) *member {
+	r.t.Helper()
+	m := &member{name: name, store: &cutStore{Store: r.store()}, done: make(chan struct{})}
+	cfg := Config{Store: m.store, Holder: fakeHolder{r, name}, Worker: name, LeaseTTL: r.ttl,
+		Logger: zaptest.NewLogger(r.t).With(zap.String("at", name)),
+	}
+	for _, o := range options {
+		o(&cfg)
+	}
+	var err error
+	if m.Worker, err = New(cfg); err != nil {
+		r.t.Fatal(err)
+	}
+	var ctx context.Context
+	ctx, m.cancel = context.WithCancel(context.WithoutCancel(r.t.Context()))
+	go func() {
+		defer close(m.done)
+		if err := m.Run(ctx); err != nil {
+			r.t.Errorf("Run() = %v, want nil", err)
+		}
+	}()
+	r.t.Cleanup(m.stop)
+	return m
+}
+
+func naming(confs ...string) func(*Config) { return func(c *Config) { c.Conferences = confs } }
+
+func conferences(n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("conf%d", i)
+	}
+	return out
+}
+
+// open says whether a session may append now.
+func open(h *Hold) bool {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return h.Gate(ctx) == nil
+}
+
+// holders says which worker may append to which conference now, or has just offered it, and checks that it is one at most.
+// Called with the lock.
+func (r *rig) holders() map[string]string {
+	out := map[string]string{}
+	for _, s := range r.sessions {
+		if s.frozen || !open(s.hold) {
+			continue
+		}
+		if other, ok := out[s.hold.Conference]; ok {
+			r.wrong = fmt.Errorf("both %s and %s may append to %s", other, s.worker, s.hold.Conference)
+		}
+		out[s.hold.Conference] = s.worker
+	}
+	for _, s := range r.sessions {
+		if valid, _ := s.hold.lease.state(); s.frozen && valid && out[s.hold.Conference] == "" {
+			out[s.hold.Conference] = s.worker
+		}
+	}
+	return out
+}
+
+// gap follows how long conferences are unheld. Its look is called with the lock.
+type gap struct {
+	since   time.Time
+	longest time.Duration
+}
+
+func (g *gap) look(held, want int) {
+	switch {
+	case held < want && g.since.IsZero():
+		g.since = time.Now()
+	case held < want:
+		g.longest = max(g.longest, time.Since(g.since))
+	default:
+		g.since = time.Time{}
+	}
+}
+
+// noGap is what a handover may cost: nothing, but that two workers don't hear of it in the same instant.
+const noGap = 100 * time.Millisecond
+
+// loads is how many conferences each worker holds. Called with the lock.
+func (r *rig) loads() map[string]int {
+	out := map[string]int{}
+	for _, w := range r.holders() {
+		out[w]++
+	}
+	return out
+}
+
+// heldBy waits until exactly these conferences are held, all by workers of the list.
+func (r *rig) heldBy(confs []string, workers ...string) {
+	r.t.Helper()
+	r.await(fmt.Sprintf("%d conferences held by %v alone", len(confs), workers), func() bool {
+		held := r.holders()
+		for _, w := range held {
+			if !slices.Contains(workers, w) {
+				return false
+			}
+		}
+		return len(held) == len(confs)
+	})
+}
+
+// fakeHolder opens sessions of one worker.
+type fakeHolder struct {
+	r      *rig
+	worker string
+}
+
+func (f fakeHolder) Open(h *Hold) (Session, error) {
+	s := &fakeSession{r: f.r, worker: f.worker, hold: h, fence: make(chan struct{})}
+	f.r.change(func() { f.r.opened++ })
+	return s, nil
+}
+
+// fakeSession is a session without a link: it notes that it would have one.
+type fakeSession struct {
+	r      *rig
+	worker string
+	hold   *Hold
+	fence  chan struct{}
+
+	// Guarded by the rig's lock.
+	linked, prepared, frozen bool
+	offer                    string
+	passwords                []string
+}
+
+func (s *fakeSession) Run(ctx context.Context) error {
+	s.r.change(func() { s.r.sessions = append(s.r.sessions, s) })
+	defer s.r.change(func() {
+		s.linked = false
+		s.r.sessions = slices.DeleteFunc(s.r.sessions, func(o *fakeSession) bool { return o == s })
+	})
+	if s.hold.Successor {
+		s.link()
+		s.r.mu.Lock()
+		deaf := s.r.deaf[s.worker]
+		s.r.mu.Unlock()
+		if deaf {
+			<-ctx.Done()
+			return nil
+		}
+		s.hold.Live()
+		select {
+		case offer := <-s.hold.Offered():
+			s.r.change(func() { s.offer = string(offer) })
+		case <-ctx.Done():
+			return nil
+		}
+		s.hold.CaughtUp()
+	}
+	if s.hold.Gate(ctx) != nil {
+		return nil
+	}
+	if !s.hold.Successor {
+		s.link()
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.fence:
+		return conference.ErrFenced
+	}
+}
+
+// link notes a link, and how many of the conference there are with it.
+func (s *fakeSession) link() {
+	s.r.change(func() {
+		s.linked = true
+		n := 0
+		for _, o := range s.r.sessions {
+			if o.linked && o.hold.Conference == s.hold.Conference {
+				n++
+			}
+		}
+		s.r.most[s.hold.Conference] = max(s.r.most[s.hold.Conference], n)
+	})
+}
+
+func (s *fakeSession) Prepare(context.Context) error {
+	s.r.change(func() { s.prepared = true })
+	return nil
+}
+
+func (s *fakeSession) Offer(context.Context) ([]byte, error) {
+	s.r.change(func() {
+		if s.frozen {
+			s.r.wrong = fmt.Errorf("%s was asked twice for its offer of %s", s.worker, s.hold.Conference)
+		}
+		s.frozen = true
+	})
+	return []byte("offer of " + s.worker), nil
+}
+
+func (s *fakeSession) Resume(context.Context) error {
+	s.r.change(func() {
+		s.frozen, s.prepared = false, false
+		s.r.resumed++
+	})
+	return nil
+}
+
+func (s *fakeSession) SetPassword(_ context.Context, password []byte) error {
+	s.r.change(func() { s.passwords = append(s.passwords, string(password)) })
+	return nil
+}
+
+// session is the one that may append to a conference. Called with the lock.
+func (r *rig) session(conf string) *fakeSession {
+	for _, s := range r.sessions {
+		if s.hold.Conference == conf && open(s.hold) {
+			return s
+		}
+	}
+	return nil
+}
+
+// inMemory runs a scenario in a bubble, over a store in memory that all its workers share.
+func inMemory(t *testing.T, fn func(t *testing.T, r *rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := NewMemoryStore()
+		s.shared = true
+		fn(t, newRig(t, DefaultLeaseTTL, 5*time.Minute, func() Store { return s }))
+	})
+}
+
+// inRedis runs a scenario over a store in Redis.
+func inRedis(t *testing.T, fn func(t *testing.T, r *rig)) {
+	t.Helper()
+	url, _ := fanouttest.StartRedis(t)
+	client := connect(t, url, 0)
+	fn(t, newRig(t, 1500*time.Millisecond, 20*time.Second, func() Store { return NewRedisStore(client, clearSealer{}) }))
+}
+
+// everywhere runs a scenario over both kinds of store.
+func everywhere(t *testing.T, fn func(t *testing.T, r *rig)) {
+	t.Helper()
+	t.Parallel()
+	t.Run("memory", func(t *testing.T) { t.Parallel(); inMemory(t, fn) })
+	t.Run("redis", func(t *testing.T) { t.Parallel(); inRedis(t, fn) })
+}

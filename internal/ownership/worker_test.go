@@ -1,0 +1,381 @@
+package ownership
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestEachConferenceIsHeldOnce(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		confs := conferences(300)
+		for _, name := range []string{"a", "b", "c"} {
+			r.worker(name, naming(confs...))
+		}
+		r.heldBy(confs, "a", "b", "c")
+		r.await("a spread within 20 %", func() bool { return spread(r.loads(), 100, 3) })
+		var before map[string]string
+		r.change(func() { before = r.holders() })
+
+		r.worker("d", naming(confs...))
+		var g gap
+		r.await("a spread within 20 % over four", func() bool {
+			g.look(len(r.holders()), len(confs))
+			return spread(r.loads(), 75, 4) && quiet(r)
+		})
+		if g.longest > noGap {
+			t.Errorf("conferences were unheld for %v while a fourth worker joined, want %v at most", g.longest, noGap)
+		}
+		r.change(func() {
+			moved := 0
+			for conf, w := range r.holders() {
+				if before[conf] != w {
+					moved++
+				}
+			}
+			if moved < 60 || moved > 110 {
+				t.Errorf("conferences moved for a fourth worker = %d of 300, want about a quarter", moved)
+			}
+			for conf, n := range r.most {
+				if n > 2 {
+					t.Errorf("links of %s at once = %d, want 2 at most", conf, n)
+				}
+			}
+		})
+	})
+}
+
+// spread says whether n workers have at most a fifth more or less than mean each.
+func spread(loads map[string]int, mean, n int) bool {
+	for _, load := range loads {
+		if load*10 < mean*8 || load*10 > mean*12 {
+			return false
+		}
+	}
+	return len(loads) == n
+}
+
+// quiet says that no handover is under way. Called with the lock.
+func quiet(r *rig) bool {
+	return !slices.ContainsFunc(r.sessions, func(s *fakeSession) bool { return !open(s.hold) || s.prepared })
+}
+
+func TestRebalancingIsGradual(t *testing.T) {
+	t.Parallel()
+	inMemory(t, func(t *testing.T, r *rig) {
+		confs := conferences(100)
+		r.worker("a", naming(confs...))
+		r.heldBy(confs, "a")
+		r.worker("b", naming(confs...))
+		most := 0
+		r.await("half of them at the other", func() bool {
+			n := 0
+			for _, s := range r.sessions {
+				if s.worker == "a" && s.prepared {
+					n++
+				}
+			}
+			most = max(most, n)
+			return r.loads()["b"] >= 45 && quiet(r)
+		})
+		if most == 0 || most > 10 {
+			t.Errorf("conferences on the move at once = %d of 100, want 1 to 10", most)
+		}
+	})
+}
+
+func TestDeath(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		confs := conferences(30)
+		r.worker("a", naming(confs...))
+		b := r.worker("b", naming(confs...))
+		r.await("both have some", func() bool { return len(r.holders()) == 30 && len(r.loads()) == 2 && quiet(r) })
+		died := time.Now()
+		b.kill()
+		r.heldBy(confs, "a")
+		if took := time.Since(died); took > r.ttl+time.Second {
+			t.Errorf("conferences of a dead worker were held again after %v, want %v at most", took, r.ttl+time.Second)
+		}
+	})
+}
+
+// A worker that can't reach the store stops appending before anybody takes its conferences over, and when it is back it
+// lets go of what others hold now.
+func TestCutOffWorkerStopsAndReturns(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		confs := conferences(20)
+		r.worker("a", naming(confs...))
+		b := r.worker("b", naming(confs...))
+		r.await("both have some", func() bool { return len(r.holders()) == 20 && len(r.loads()) == 2 && quiet(r) })
+		b.store.cut.Store(true)
+		r.heldBy(confs, "a") // holders finds it out if both may append at once
+		r.mu.Lock()
+		links := 0
+		for _, s := range r.sessions {
+			if s.worker == "b" {
+				links++
+			}
+		}
+		r.mu.Unlock()
+		if links == 0 {
+			t.Error("the worker that was cut off dropped its links before it knew that others have them")
+		}
+		b.store.cut.Store(false)
+		r.await("b has some again", func() bool { return len(r.holders()) == 20 && r.loads()["b"] >= 8 && quiet(r) })
+	})
+}
+
+func TestStoreAwayForAll(t *testing.T) {
+	t.Parallel()
+	inMemory(t, func(t *testing.T, r *rig) {
+		confs := conferences(30)
+		members := []*member{r.worker("a", naming(confs...)), r.worker("b", naming(confs...)), r.worker("c", naming(confs...))}
+		time.Sleep(time.Minute) // of the bubble: the first hands on what it had at the start
+		r.await("all have some", func() bool { return len(r.holders()) == 30 && len(r.loads()) == 3 && quiet(r) })
+		opened, before := 0, map[string]string{}
+		r.change(func() { opened, before = r.opened, r.holders() })
+		for _, m := range members {
+			m.store.cut.Store(true)
+		}
+		r.await("nobody appends", func() bool { return len(r.holders()) == 0 })
+		time.Sleep(10 * time.Second) // of the bubble
+		for _, m := range members {
+			m.store.cut.Store(false)
+		}
+		r.heldBy(confs, "a", "b", "c")
+		time.Sleep(10 * time.Second) // of the bubble
+		r.change(func() {
+			if r.opened != opened {
+				t.Errorf("sessions opened after the store was away = %d, want none", r.opened-opened)
+			}
+			for conf, w := range r.holders() {
+				if w != before[conf] {
+					t.Errorf("%s moved from %s to %s, want it left alone", conf, before[conf], w)
+				}
+			}
+		})
+	})
+}
+
+func TestDrain(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		confs := conferences(60)
+		r.worker("a", naming(confs...))
+		b := r.worker("b", naming(confs...))
+		r.worker("c", naming(confs...))
+		r.await("all have some", func() bool { return len(r.holders()) == 60 && len(r.loads()) == 3 && quiet(r) })
+		result := make(chan error, 1)
+		go func() { result <- b.Drain(t.Context()) }()
+		var g gap
+		r.await("b has none", func() bool {
+			g.look(len(r.holders()), len(confs))
+			return r.loads()["b"] == 0
+		})
+		if err := <-result; err != nil {
+			t.Errorf("Drain() = %v, want nil", err)
+		}
+		if g.longest > noGap {
+			t.Errorf("conferences were unheld for %v during a drain, want %v at most", g.longest, noGap)
+		}
+		r.change(func() {
+			offers := 0
+			for _, s := range r.sessions {
+				if s.offer == "offer of b" {
+					offers++
+				}
+			}
+			if offers == 0 {
+				t.Error("no successor was given an offer of b")
+			}
+		})
+		b.stop()
+		r.heldBy(confs, "a", "c")
+	})
+}
+
+func TestDrainReleasesWhatNobodyTakes(t *testing.T) {
+	t.Parallel()
+	inMemory(t, func(t *testing.T, r *rig) {
+		confs := conferences(10)
+		a := r.worker("a", naming(confs...))
+		r.heldBy(confs, "a")
+		r.deaf["b"] = true
+		r.worker("b", naming(confs...))
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if err := a.Drain(ctx); err == nil {
+			t.Error("Drain() with a successor that never comes live = nil, want an error")
+		}
+		a.stop()
+		r.heldBy(confs, "b")
+	})
+}
+
+func TestDrainAlone(t *testing.T) {
+	t.Parallel()
+	inMemory(t, func(t *testing.T, r *rig) {
+		confs := conferences(10)
+		a := r.worker("a", naming(confs...))
+		r.heldBy(confs, "a")
+		if err := a.Drain(t.Context()); err != nil {
+			t.Errorf("Drain() of the only worker = %v, want nil", err)
+		}
+		r.heldBy(nil)
+	})
+}
+
+// A successor that dies while a conference is offered to it costs nothing: the owner goes on, and another takes it.
+func TestSuccessorDies(t *testing.T) {
+	t.Parallel()
+	inMemory(t, func(t *testing.T, r *rig) {
+		a := r.worker("a")
+		if _, err := a.Put(t.Context(), "conf", []byte("secret")); err != nil {
+			t.Fatal(err)
+		}
+		r.heldBy([]string{"conf"}, "a")
+		r.deaf["b"], r.deaf["c"] = true, true
+		byName := map[string]*member{"b": r.worker("b"), "c": r.worker("c")}
+		time.Sleep(2 * time.Second) // of the bubble: all see each other
+		result := make(chan error, 1)
+		go func() { result <- a.Drain(t.Context()) }()
+		var first string
+		r.await("a successor dials", func() bool {
+			for _, s := range r.sessions {
+				if s.hold.Successor {
+					first = s.worker
+				}
+			}
+			return first != ""
+		})
+		r.change(func() {
+			for name := range r.deaf {
+				r.deaf[name] = name == first
+			}
+		})
+		byName[first].kill()
+		if err := <-result; err != nil {
+			t.Errorf("Drain() = %v, want nil", err)
+		}
+		r.await("the other has it", func() bool {
+			w := r.holders()["conf"]
+			return w != "" && w != "a" && w != first
+		})
+		if r.resumed == 0 {
+			t.Error("the owner wasn't told that the handover came to nothing")
+		}
+	})
+}
+
+func TestSuccessorThatNeverComesLive(t *testing.T) {
+	t.Parallel()
+	inMemory(t, func(t *testing.T, r *rig) {
+		confs := conferences(40)
+		r.worker("a", naming(confs...))
+		r.heldBy(confs, "a")
+		r.deaf["b"] = true
+		r.worker("b", naming(confs...))
+		r.await("the owner goes on", func() bool { return r.resumed > 0 })
+		if held := r.loads(); held["a"] != 40 {
+			t.Errorf("a holds %d, want all 40", held["a"])
+		}
+		r.change(func() { r.deaf["b"] = false })
+		r.await("b has its share", func() bool { return r.loads()["b"] >= 16 })
+	})
+}
+
+func TestProviderClosesOlderLinks(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		confs := conferences(12)
+		a := r.worker("a", naming(confs...))
+		r.heldBy(confs, "a")
+		// The first that is told that a successor dials loses its link.
+		lost := make(chan struct{})
+		go func() {
+			defer close(lost)
+			r.await("a session is prepared", func() bool {
+				i := slices.IndexFunc(r.sessions, func(s *fakeSession) bool { return s.prepared })
+				if i < 0 {
+					return false
+				}
+				r.sessions[i].hold.LinkClosed()
+				return true
+			})
+		}()
+		r.worker("b", naming(confs...))
+		<-lost
+		r.await("b has its share", func() bool { return r.loads()["b"] >= 4 && quiet(r) })
+		r.change(func() { clear(r.most) })
+		if err := a.Drain(t.Context()); err != nil {
+			t.Errorf("Drain() = %v, want nil", err)
+		}
+		r.heldBy(confs, "b")
+		r.change(func() {
+			if len(r.most) == 0 {
+				t.Error("no link was dialled after the first handover")
+			}
+			for conf, n := range r.most {
+				if n > 1 {
+					t.Errorf("links of %s at once = %d, want 1 where the provider closes older ones", conf, n)
+				}
+			}
+		})
+	})
+}
+
+func TestRoom(t *testing.T) {
+	everywhere(t, func(t *testing.T, r *rig) {
+		three := func(c *Config) { c.MaxConferences = 3 }
+		a := r.worker("a", three)
+		r.await("a has joined", func() bool { return a.listing.Load().room == 3 })
+		r.worker("b", three)
+		r.await("both have joined", func() bool { return a.listing.Load().room == 6 })
+		confs := conferences(6)
+		for _, c := range confs {
+			if _, err := a.Put(t.Context(), c, []byte("secret")); err != nil {
+				t.Fatalf("Put(%s) = %v, want nil", c, err)
+			}
+		}
+		r.heldBy(confs, "a", "b")
+		r.await("three each", func() bool { l := r.loads(); return l["a"] == 3 && l["b"] == 3 })
+		if _, err := a.Put(t.Context(), "one-too-many", []byte("secret")); !errors.Is(err, ErrFull) {
+			t.Errorf("Put() of a seventh = %v, want %v", err, ErrFull)
+		}
+		if created, err := a.Put(t.Context(), confs[0], []byte("secret")); created || err != nil {
+			t.Errorf("Put() of a known one = %v, %v, want false, nil", created, err)
+		}
+	})
+}
+
+func TestFencedSessionStartsAnew(t *testing.T) {
+	t.Parallel()
+	inMemory(t, func(t *testing.T, r *rig) {
+		r.worker("a", naming("conf"))
+		r.heldBy([]string{"conf"}, "a")
+		var s *fakeSession
+		r.change(func() { s = r.session("conf") })
+		close(s.fence)
+		r.await("another session", func() bool { n := r.session("conf"); return n != nil && n != s })
+		if r.opened != 2 {
+			t.Errorf("sessions opened = %d, want 2", r.opened)
+		}
+	})
+}
+
+func TestLeavingIsNoticedAtOnce(t *testing.T) {
+	t.Parallel()
+	inMemory(t, func(t *testing.T, r *rig) {
+		confs := conferences(10)
+		a := r.worker("a", naming(confs...))
+		r.heldBy(confs, "a")
+		r.worker("b", naming(confs...))
+		time.Sleep(2 * time.Second) // of the bubble: all see each other
+		left := time.Now()
+		a.stop()
+		r.heldBy(confs, "b")
+		if took := time.Since(left); took > r.ttl/2 {
+			t.Errorf("conferences of a worker that left were held again after %v, want %v at most", took, r.ttl/2)
+		}
+	})
+}
