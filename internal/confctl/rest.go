@@ -3,10 +3,12 @@ package confctl
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -204,13 +206,13 @@ func (a *API) do(ctx context.Context, r request) (answer, Rate, error) {
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	resp, err := c.Do(req)
 	if err != nil {
-		return answer{}, Rate{}, fmt.Errorf("confctl: %s: %w", r.api, WithoutURL(err))
+		return answer{}, Rate{}, fmt.Errorf("confctl: %s: %w", r.api, TransportError(err))
 	}
 	defer func() { _ = resp.Body.Close() }()
 	rate := ParseRate(resp.Header)
 	body, err := io.ReadAll(io.LimitReader(resp.Body, r.limit+1))
 	if err != nil {
-		return answer{}, rate, fmt.Errorf("confctl: %s: read answer: %w", r.api, err)
+		return answer{}, rate, fmt.Errorf("confctl: %s: read answer: %w", r.api, TransportError(err))
 	}
 	if int64(len(body)) > r.limit {
 		return answer{}, rate, fmt.Errorf("confctl: %s: answer is larger than %d bytes", r.api, r.limit)
@@ -219,12 +221,24 @@ func (a *API) do(ctx context.Context, r request) (answer, Rate, error) {
 	return ans, rate, err
 }
 
-// WithoutURL takes the URL out of a transport error: a dial's URL holds a token.
-func WithoutURL(err error) error {
+// ErrNotHTTP stands for every error of the transport that may quote what the other side sent.
+var ErrNotHTTP = errors.New("not a valid HTTP exchange")
+
+// TransportError is an error of the HTTP transport as it may be shown: without the URL, since a dial's holds a token, and
+// without anything that the other side sent, since that may repeat a token or the password. Errors of the network and of
+// certificates keep their words; they quote addresses and names only.
+func TransportError(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
+		err = e.Err
 	}
-	return err
+	_, network := errors.AsType[net.Error](err)
+	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
+	_, record := errors.AsType[tls.RecordHeaderError](err)
+	if network || certificate || record || errors.Is(err, http.ErrSchemeMismatch) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return ErrNotHTTP
 }
 
 func parse(r request, resp *http.Response, body []byte) (answer, error) {

@@ -231,6 +231,43 @@ func TestTransportErrorsHideTheURL(t *testing.T) {
 	}
 }
 
+// The transport quotes what it can't read in its error: a middlebox that repeated the request would put the password into the
+// log.
+func TestTransportErrorsQuoteNothing(t *testing.T) {
+	t.Parallel()
+	for name, format := range map[string]string{
+		"status line":  "HTTP/1.1 %s\r\n\r\n",
+		"no HTTP":      "you sent %s\r\n\r\n",
+		"header":       "HTTP/1.1 200 OK\r\nno colon %s\r\n\r\n",
+		"length":       "HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n",
+		"trailer":      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nno colon %s\r\n\r\n",
+		"cut short":    "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n%s",
+		"closed early": "%.0s",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, _ = fmt.Fprintf(conn, format, r.Header.Get("X-Password"))
+				_ = conn.Close()
+			}))
+			defer s.Close()
+			base, err := url.Parse(s.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			api := &API{Base: base, HTTP: s.Client()}
+			if _, err = api.Token(t.Context(), "900", NewSecret("hidden")); err == nil || strings.Contains(err.Error(), "hidden") {
+				t.Errorf("Token() error = %v, want one without what the peer sent", err)
+			}
+		})
+	}
+}
+
 func TestParseRate(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

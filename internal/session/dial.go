@@ -161,7 +161,7 @@ func (d *dialer) dial(ctx context.Context, wsURL, confID string, token confctl.S
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
 			return nil, confctl.Refusal("dial", resp)
 		}
-		return nil, fmt.Errorf("session: dial %s: %w", u.Host, confctl.WithoutURL(err))
+		return nil, fmt.Errorf("session: dial %s: %w", u.Host, confctl.TransportError(err))
 	}
 	conn.SetReadLimit(readLimit)
 	return socket{conn}, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -218,5 +219,33 @@ func TestDialHidesTheToken(t *testing.T) {
 	cancel()
 	if _, err := d.dial(ctx, raw, conf, confctl.NewSecret("canary")); !errors.Is(err, context.Canceled) {
 		t.Errorf("dial() error = %v, want context.Canceled", err)
+	}
+}
+
+// Both the HTTP transport and the WebSocket library quote an answer that they refuse, which may repeat the request.
+func TestDialQuotesNothing(t *testing.T) {
+	t.Parallel()
+	for name, format := range map[string]string{
+		"status line": "HTTP/1.1 %s\r\n\r\n",
+		"accept key":  "HTTP/1.1 101 Ok\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+		"upgrade":     "HTTP/1.1 101 Ok\r\nUpgrade: %s\r\nConnection: Upgrade\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := handshakes(t, func(w http.ResponseWriter, r *http.Request) {
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, _ = fmt.Fprintf(conn, format, r.URL.Query().Get("tmpToken"))
+				_ = conn.Close()
+			})
+			d := dialer{base: parseURL(t, s.URL), tls: s.Client().Transport.(*http.Transport).TLSClientConfig}
+			_, err := d.dial(t.Context(), strings.Replace(s.URL, "https", "wss", 1), conf, confctl.NewSecret("canary"))
+			if err == nil || strings.Contains(err.Error(), "canary") {
+				t.Errorf("dial() error = %v, want one without what the peer sent", err)
+			}
+		})
 	}
 }
