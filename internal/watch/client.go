@@ -16,6 +16,9 @@ import (
 type Config struct {
 	// URL of the gateway: http, https, ws or wss; without a path, /v1/ws is meant.
 	URL string
+	// Endpoint, where given, is asked for the URL of each connection in place of URL: what follows a fleet resumes at
+	// another worker. Run's goroutine calls it.
+	Endpoint func() string
 	// Token gives the token for the next connection, or for renewing the present one; nil or "" sends none. A token that
 	// was refused is asked for again once, and the same one again is ErrUnauthorized.
 	Token      func(ctx context.Context) (string, error)
@@ -59,7 +62,7 @@ const (
 type Client struct {
 	// immutable
 	cfg Config
-	url string
+	url string // empty with Config.Endpoint
 
 	// owned by Run
 	token   string
@@ -78,9 +81,12 @@ var conferenceID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // NewClient checks the configuration. It starts nothing.
 func NewClient(cfg Config) (*Client, error) {
-	u, err := endpoint(cfg.URL)
-	if err != nil {
-		return nil, err
+	var u string
+	if cfg.Endpoint == nil {
+		var err error
+		if u, err = endpoint(cfg.URL); err != nil {
+			return nil, err
+		}
 	}
 	if !conferenceID.MatchString(cfg.Conference) {
 		return nil, errors.New("watch: a conference id is 1 to 64 letters, digits, - and _")
@@ -219,7 +225,13 @@ func (c *Client) dial(ctx context.Context) (*websocket.Conn, verdict, error) {
 		}
 		protocols = append(protocols, "bearer."+token)
 	}
-	conn, answer, err := websocket.Dial(ctx, c.url, &websocket.DialOptions{Subprotocols: protocols, HTTPClient: c.cfg.HTTPClient})
+	url := c.url
+	if c.cfg.Endpoint != nil {
+		if url, err = endpoint(c.cfg.Endpoint()); err != nil {
+			return nil, verdict{end: err}, err
+		}
+	}
+	conn, answer, err := websocket.Dial(ctx, url, &websocket.DialOptions{Subprotocols: protocols, HTTPClient: c.cfg.HTTPClient})
 	if answer != nil && answer.Body != nil {
 		_ = answer.Body.Close()
 	}

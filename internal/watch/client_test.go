@@ -110,6 +110,47 @@ func TestClientResumes(t *testing.T) {
 	}
 }
 
+// A client that is told where to connect each time resumes at another worker.
+func TestClientMoves(t *testing.T) {
+	t.Parallel()
+	var resume string
+	leaving := play(t, func(s *stage) {
+		s.greet()
+		s.grant(false)
+		s.snapshot("e1", 40, `{}`)
+		s.close(1001)
+	})
+	other := play(t, func(s *stage) {
+		s.greet()
+		resume = s.resume()
+		s.grant(true)
+		s.send(participants(41, 0, `{"p1":{}}`))
+		s.wait()
+	})
+	places := []string{leaving, other}
+	r := run(t, Config{Endpoint: func() string {
+		place := places[0]
+		places = places[1:]
+		return place
+	}})
+	got := r.untilDocument(`{"participants":{"p1":{}}}`)
+	if resume != "e1/v/40" || got.Counts.Snapshots != 1 || got.Recovered != 1 {
+		t.Errorf("resumed from %q, %d snapshots, %d resumes granted; want e1/v/40, 1, 1", resume, got.Counts.Snapshots, got.Recovered)
+	}
+}
+
+// An endpoint that is no URL ends the client.
+func TestClientMovesNowhere(t *testing.T) {
+	t.Parallel()
+	c, err := NewClient(Config{Conference: "c1", Endpoint: func() string { return "gopher://there" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Run(t.Context()); err == nil {
+		t.Error("Run = nil, want an error about the URL")
+	}
+}
+
 func TestClientSubscribesAnewAfterALoss(t *testing.T) {
 	t.Parallel()
 	url := play(t, func(s *stage) {
