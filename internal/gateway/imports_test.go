@@ -33,6 +33,8 @@ var mayImport = map[string][]string{
 	"internal/gateway":           {everything},
 	"internal/heartbeat":         {},
 	"internal/oracle":            {everything},
+	"internal/oracle/faults":     {everything},
+	"internal/oracle/oracletest": {everything},
 	"internal/ownership":         {"internal/conference", "internal/telemetry"},
 	"internal/rawjson":           {},
 	"internal/session": {

@@ -1,4 +1,4 @@
-package oracle
+package oracle_test
 
 import (
 	"bytes"
@@ -13,6 +13,8 @@ import (
 	"confgate/internal/confctl"
 	"confgate/internal/fanout/fanouttest"
 	"confgate/internal/gateway"
+	"confgate/internal/oracle"
+	"confgate/internal/oracle/oracletest"
 	"confgate/internal/simulator"
 )
 
@@ -81,7 +83,7 @@ func TestCanary(t *testing.T) {
 
 func canary(t *testing.T, sealed bool) {
 	t.Helper()
-	provider, origin := startProvider(t, simulator.Config{
+	provider, origin := oracletest.StartProvider(t, simulator.Config{
 		Conferences: 1, Participants: 20, Rate: 100, Seed: 3, TokenLife: 2 * time.Second,
 		Canary: simulator.Canary{
 			Password: confctl.NewSecret(markPassword), Token: confctl.NewSecret(markToken), JoinLink: confctl.NewSecret(markLink),
@@ -94,27 +96,27 @@ func canary(t *testing.T, sealed bool) {
 	w := startWorker(t, provider, origin, func(o *gateway.Options) {
 		o.RedisURL = confctl.NewSecret(url)
 		if sealed {
-			o.SealKeyFile = sealKeyFile(t)
+			o.SealKeyFile = oracletest.SealKeyFile(t)
 		}
 	})
 
 	conf := provider.Conferences()[0].ID
 	nudge := make(chan struct{}, 1)
-	reader := func(name string, s Scopes) (*client, *bin) {
+	reader := func(name string, s oracle.Scopes) (*oracletest.Reader, *bin) {
 		b := new(bin)
-		return startClient(t, w, &client{name: name, conf: conf, scopes: s, nudge: nudge, raw: b.add}), b
+		return startReader(t, w, &oracletest.Reader{Name: name, Conference: conf, Scopes: s, Nudge: nudge, Raw: b.add}), b
 	}
-	plain, plainBytes := reader("read", Scopes{})
-	pii, piiBytes := reader("pii", Scopes{PII: true})
-	all, allBytes := reader("secrets", Scopes{PII: true, Secrets: true})
+	plain, plainBytes := reader("read", oracle.Scopes{})
+	pii, piiBytes := reader("pii", oracle.Scopes{PII: true})
+	all, allBytes := reader("secrets", oracle.Scopes{PII: true, Secrets: true})
 
-	run(t, []*client{plain, pii, all}, 3*time.Second)
+	run(t, []*oracletest.Reader{plain, pii, all}, 3*time.Second)
 	provider.Pause()
 	provider.Heal()
 	if !sealed { // the log keeps no secrets for anybody: compare with what it keeps
-		all.scopes = Scopes{PII: true}
+		all.Scopes = oracle.Scopes{PII: true}
 	}
-	awaitTruth(t, provider, []*client{plain, pii, all}, nudge)
+	oracletest.AwaitTruth(t, provider, []*oracletest.Reader{plain, pii, all}, nudge)
 
 	expectMarks(t, "read client", plainBytes, nil, append(secretMarks, piiMarks...))
 	expectMarks(t, "pii client", piiBytes, piiMarks, secretMarks)

@@ -1,4 +1,4 @@
-package oracle
+package oracle_test
 
 import (
 	"encoding/json"
@@ -9,6 +9,7 @@ import (
 
 	"confgate/internal/confctl"
 	"confgate/internal/gateway"
+	"confgate/internal/oracle/oracletest"
 	"confgate/internal/simulator"
 )
 
@@ -18,9 +19,9 @@ var (
 )
 
 // awaitLink follows a conference's link until ok holds.
-func awaitLink(t *testing.T, c *client, nudge <-chan struct{}, ok func(state, reason string) bool) {
+func awaitLink(t *testing.T, c *oracletest.Reader, nudge <-chan struct{}, ok func(state, reason string) bool) {
 	t.Helper()
-	late := time.NewTimer(patience)
+	late := time.NewTimer(oracletest.Patience)
 	defer late.Stop()
 	for {
 		var doc struct {
@@ -43,20 +44,20 @@ func awaitLink(t *testing.T, c *client, nudge <-chan struct{}, ok func(state, re
 // A wrong password is tried once, since a second try would lock the account; clients and operators are told.
 func TestWrongPasswordIsTriedOnce(t *testing.T) {
 	t.Parallel()
-	provider, origin := startProvider(t, simulator.Config{Conferences: 1, Seed: 4})
+	provider, origin := oracletest.StartProvider(t, simulator.Config{Conferences: 1, Seed: 4})
 	w := startWorker(t, provider, origin, func(o *gateway.Options) {
 		o.LogLevel = "info"
 		o.Conferences[0].Password = confctl.NewSecret("not-the-password")
 	})
 	nudge := make(chan struct{}, 1)
-	c := startClient(t, w, &client{name: "reader", conf: provider.Conferences()[0].ID, nudge: nudge})
+	c := startReader(t, w, &oracletest.Reader{Name: "reader", Conference: provider.Conferences()[0].ID, Nudge: nudge})
 	awaitLink(t, c, nudge, func(state, reason string) bool { return state == "unavailable" && reason == "credentials" })
 	if got := provider.Requests()["token"]; got != 1 {
 		t.Errorf("%d token requests, want exactly one", got)
 	}
 	lines := 0
 	for line := range strings.Lines(w.log.String()) {
-		if strings.Contains(line, `"conf":"`+c.conf) && !strings.Contains(line, "new epoch") {
+		if strings.Contains(line, `"conf":"`+c.Conference) && !strings.Contains(line, "new epoch") {
 			lines++
 		}
 	}
@@ -68,17 +69,17 @@ func TestWrongPasswordIsTriedOnce(t *testing.T) {
 // A control token that runs out is refreshed before it does, and the link stays.
 func TestControlTokenIsRefreshed(t *testing.T) {
 	t.Parallel()
-	provider, origin := startProvider(t, simulator.Config{Conferences: 1, Participants: 10, Rate: 20, Seed: 5, TokenLife: *tokenLife})
+	provider, origin := oracletest.StartProvider(t, simulator.Config{Conferences: 1, Participants: 10, Rate: 20, Seed: 5, TokenLife: *tokenLife})
 	w := startWorker(t, provider, origin, nil)
 	nudge := make(chan struct{}, 1)
-	c := &client{name: "reader", conf: provider.Conferences()[0].ID, nudge: nudge}
-	startClient(t, w, c)
+	c := &oracletest.Reader{Name: "reader", Conference: provider.Conferences()[0].ID, Nudge: nudge}
+	startReader(t, w, c)
 	awaitLink(t, c, nudge, func(state, _ string) bool { return state == "live" })
 	end := time.NewTimer(*tokenRun)
 	defer end.Stop()
 	<-end.C
 	provider.Pause()
-	awaitTruth(t, provider, []*client{c}, nudge)
+	oracletest.AwaitTruth(t, provider, []*oracletest.Reader{c}, nudge)
 	r := provider.Requests()
 	if want := int(*tokenRun / *tokenLife); r["dial"] != 1 || r["token"] != 1 || r["refresh"] < want {
 		t.Errorf("requests %v; want one dial, one token and %d refreshes at least", r, want)

@@ -1,4 +1,4 @@
-package oracle
+package oracle_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"confgate/internal/confctl"
 	"confgate/internal/fanout/fanouttest"
 	"confgate/internal/gateway"
+	"confgate/internal/oracle/oracletest"
 	"confgate/internal/simulator"
 )
 
@@ -18,7 +19,7 @@ func world(seed uint64, numbering string) simulator.Config {
 }
 
 // restless disconnects some clients again and again until ctx is done.
-func restless(ctx context.Context, clients []*client, every time.Duration) {
+func restless(ctx context.Context, clients []*oracletest.Reader, every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for i := 0; ; i++ {
@@ -32,9 +33,9 @@ func restless(ctx context.Context, clients []*client, every time.Duration) {
 }
 
 // run lets the world go on for a while, with every third client dropping its connection now and then.
-func run(t *testing.T, clients []*client, d time.Duration) {
+func run(t *testing.T, clients []*oracletest.Reader, d time.Duration) {
 	t.Helper()
-	var some []*client
+	var some []*oracletest.Reader
 	for i := 0; i < len(clients); i += 3 {
 		some = append(some, clients[i])
 	}
@@ -53,7 +54,7 @@ func stores(t *testing.T) map[string]func(*gateway.Options) {
 		"redis": func(o *gateway.Options) {
 			url, _ := fanouttest.StartRedis(t)
 			o.RedisURL = confctl.NewSecret(url)
-			o.SealKeyFile = sealKeyFile(t)
+			o.SealKeyFile = oracletest.SealKeyFile(t)
 		},
 	}
 }
@@ -65,14 +66,14 @@ func TestEveryDocumentEqualsTheTruth(t *testing.T) {
 	for name, store := range stores(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			provider, origin := startProvider(t, world(1, simulator.NumberPerKind))
+			provider, origin := oracletest.StartProvider(t, world(1, simulator.NumberPerKind))
 			w := startWorker(t, provider, origin, store)
 			nudge := make(chan struct{}, 1)
 			clients := audience(t, w, provider, nudge)
 			run(t, clients, 3*time.Second)
 			provider.Pause()
-			awaitTruth(t, provider, clients, nudge)
-			checkHistory(t, clients)
+			oracletest.AwaitTruth(t, provider, clients, nudge)
+			oracletest.CheckHistory(t, clients)
 
 			resumed := 0
 			for _, c := range clients {
@@ -104,15 +105,15 @@ func TestFaultsHeal(t *testing.T) {
 			t.Parallel()
 			cfg := world(2, numbering)
 			cfg.Faults = simulator.FaultPlan{Drop: 0.01, Repeat: 0.01, Swap: 0.01, Cut: 2 * time.Second, Garbage: 0.001, Unknown: 0.001, Seed: 7}
-			provider, origin := startProvider(t, cfg)
+			provider, origin := oracletest.StartProvider(t, cfg)
 			w := startWorker(t, provider, origin, func(o *gateway.Options) { o.RefreshInterval = 3 * time.Second })
 			nudge := make(chan struct{}, 1)
 			clients := audience(t, w, provider, nudge)
 			run(t, clients, 5*time.Second)
 			provider.Pause()
 			provider.Heal()
-			awaitTruth(t, provider, clients, nudge)
-			checkHistory(t, clients)
+			oracletest.AwaitTruth(t, provider, clients, nudge)
+			oracletest.CheckHistory(t, clients)
 
 			fired := provider.Fired()
 			for _, fault := range []string{"drop", "repeat", "swap", "cut", "garbage", "unknown"} {
