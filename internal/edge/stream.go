@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	mrand "math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -172,6 +173,9 @@ func (st *stream) run(ctx context.Context, ident Identity, topics conference.Top
 	h.Set("Connection", "close")     // its deadlines would stay with the socket
 	h.Set("X-Accel-Buffering", "no") // some proxies hold answers back
 	_ = st.rc.SetReadDeadline(time.Time{})
+	if nc, ok := ctx.Value(socketKey{}).(net.Conn); ok {
+		boundSocket(nc)
+	}
 	st.w.WriteHeader(http.StatusOK)
 	// Clients that lost their worker come back spread over two seconds.
 	st.buf = append(strconv.AppendInt([]byte("retry: "), 1000+mrand.Int64N(2000), 10), "\n\n"...)
@@ -355,4 +359,11 @@ func head(msg []byte) (typ, epoch string, seq uint64, placed bool) {
 		}
 	}
 	return typ, epoch, seq, placed
+}
+
+type socketKey struct{}
+
+// ConnContext is for http.Server.ConnContext: it lets event streams bound what waits for them in the kernel.
+func ConnContext(ctx context.Context, nc net.Conn) context.Context {
+	return context.WithValue(ctx, socketKey{}, nc)
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync"
 
+	"confgate/internal/edge"
 	"confgate/internal/telemetry"
 )
 
@@ -29,7 +30,9 @@ type socketKey struct{}
 func (s *sockets) guard(srv *http.Server) *http.Server {
 	h := srv.Handler
 	srv.ConnState = s.moved
-	srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, socketKey{}, c) }
+	srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return context.WithValue(edge.ConnContext(ctx, c), socketKey{}, c)
+	}
 	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, ok := r.Context().Value(socketKey{}).(net.Conn); ok {
 			s.mu.Lock()
