@@ -160,16 +160,17 @@ func (a *actor) refresh(ctx context.Context) {
 	acc := a.access(time.Now())
 	a.spawn(ctx, func(ctx context.Context) message {
 		ctl, refused, err := acc.renew(ctx, a.provider)
-		return renewed{acc.token, ctl, refused, err}
+		return renewed{acc.password, acc.token, ctl, refused, err}
 	})
 }
 
 // renewed is what a refresh came to.
 type renewed struct {
-	was     control
-	ctl     control
-	refused bool // the refresh was; ctl or err is what the password came to
-	err     error
+	password confctl.Secret // that it had
+	was      control
+	ctl      control
+	refused  bool // the refresh was; ctl or err is what the password came to
+	err      error
 }
 
 func (m renewed) handle(_ context.Context, a *actor, now time.Time) {
@@ -196,6 +197,10 @@ func (m renewed) handle(_ context.Context, a *actor, now time.Time) {
 	// The link stays as it is, whatever this was. What the password came to matters when the next link is due.
 	switch classOf(m.err) {
 	case confctl.ClassCredentials:
+		if !m.password.Equal(a.password) {
+			a.refreshAt = now // another password came meanwhile, of which that says nothing
+			return
+		}
 		if a.refusedAt.IsZero() {
 			a.log.Error("credentials refused, the link stays until it is lost", telemetry.Code(label(m.err)))
 		}

@@ -83,6 +83,52 @@ func TestWrongPassword(t *testing.T) {
 	}, wrong)
 }
 
+// A password that came while another one was being refused was taken for the refused one, and never sent.
+func TestPasswordComesWhileAnotherIsRefused(t *testing.T) {
+	t.Parallel()
+	t.Run("connecting", func(t *testing.T) {
+		t.Parallel()
+		p := newFakeProvider()
+		p.fulls = full()
+		p.onToken = func() error { time.Sleep(time.Second); return nil }
+		run(t, newFakeLog(), p, func(r *rig) {
+			if err := r.set("right"); err != nil {
+				t.Error(err)
+			}
+			pass(time.Minute)
+			wantLink(t, r.log, "live")
+			if got := p.count("token"); got != 2 {
+				t.Errorf("token requests = %d, want one for each password", got)
+			}
+		}, func(c *Config) { c.Password = confctl.NewSecret("canary-wrong") })
+	})
+	t.Run("renewing", func(t *testing.T) {
+		t.Parallel()
+		p := newFakeProvider()
+		p.fulls, p.life = full(), time.Minute
+		run(t, newFakeLog(), p, func(r *rig) {
+			wantLink(t, r.log, "live")
+			p.with(func() {
+				p.password = "another"
+				p.onToken = func() error { time.Sleep(time.Second); return nil }
+				p.onRefresh = func() error { return refusalOf("refresh", "MMC.118000001", false) }
+			})
+			pass(40*time.Second + 500*time.Millisecond)
+			if err := r.set("another"); err != nil {
+				t.Error(err)
+			}
+			pass(5 * time.Second)
+			wantLink(t, r.log, "live")
+			if got := p.count("token"); got != 3 {
+				t.Errorf("token requests = %d, want the first, the refused one and the new password's", got)
+			}
+			p.wire().fail(errAway)
+			pass(time.Minute)
+			wantLink(t, r.log, "live")
+		})
+	})
+}
+
 func TestRefusalOutlivesTheProcess(t *testing.T) {
 	t.Parallel()
 	p, log := newFakeProvider(), newFakeLog()

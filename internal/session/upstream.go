@@ -47,19 +47,24 @@ func (a *actor) connect(ctx context.Context) {
 	acc := a.access(time.Now())
 	a.spawn(ctx, func(ctx context.Context) message {
 		w, ctl, err := acc.connect(ctx, a.provider)
-		return connected{w, ctl, err}
+		return connected{acc.password, w, ctl, err}
 	})
 }
 
 // connected is what a connect came to.
 type connected struct {
-	wire wire
-	ctl  control // the newest control token; empty where it must not be used again
-	err  error
+	password confctl.Secret // that it had
+	wire     wire
+	ctl      control // the newest control token; empty where it must not be used again
+	err      error
 }
 
 func (m connected) handle(ctx context.Context, a *actor, now time.Time) {
 	a.setControl(m.ctl)
+	if m.err != nil && classOf(m.err) == confctl.ClassCredentials && !m.password.Equal(a.password) {
+		a.connect(ctx) // another password came meanwhile, of which that says nothing
+		return
+	}
 	if m.err != nil {
 		a.refused(m.err, now)
 		return
