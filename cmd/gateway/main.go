@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"confgate/internal/gateway"
 )
@@ -84,7 +85,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
+		return usageError{fmt.Errorf("%w (see %s --help)", flagMistake(err), cmd.CommandPath())}
 	})
 	root.AddCommand(demoCommand(), serveCommand(), simulateCommand(), watchCommand(), benchCommand(),
 		tokenCommand(), versionCommand())
@@ -100,11 +101,23 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitError
 }
 
-// args turns a check of the arguments' number into a usage error.
+// flagMistake is an error of the flags' parser without what it may quote of a value.
+func flagMistake(err error) error {
+	if e, ok := errors.AsType[*pflag.NotExistError](err); ok && e.GetSpecifiedShortnames() != "" {
+		return fmt.Errorf("unknown shorthand flag: '%.1s', names have two dashes", e.GetSpecifiedShortnames())
+	}
+	if _, ok := errors.AsType[*pflag.InvalidSyntaxError](err); ok {
+		return errors.New("a flag without a name")
+	}
+	return err
+}
+
+// args turns a check of the arguments' number into a usage error. It quotes none of them: one may be a password that was
+// meant for a flag.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, given []string) error {
-		if err := check(cmd, given); err != nil {
-			return usageError{err}
+		if check(cmd, given) != nil {
+			return usageError{fmt.Errorf("got %d argument(s), want: %s", len(given), cmd.UseLine())}
 		}
 		return nil
 	}
