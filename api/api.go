@@ -13,10 +13,10 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-//go:embed asyncapi.yaml schemas/*.json
+//go:embed asyncapi.yaml openapi.yaml schemas/*.json
 var files embed.FS
 
-// Files are asyncapi.yaml and schemas/*.json.
+// Files are asyncapi.yaml, openapi.yaml and schemas/*.json.
 func Files() fs.FS { return files }
 
 // Strictness says how a Validator reads the schemas.
@@ -31,7 +31,10 @@ const (
 var ErrInvalid = errors.New("api: invalid")
 
 // Validator checks messages and documents against the schemas.
-type Validator struct{ schemas map[string]*jsonschema.Schema }
+type Validator struct {
+	schemas map[string]*jsonschema.Schema
+	rest    []operation
+}
 
 // NewValidator compiles the schemas.
 func NewValidator(strictness Strictness) (*Validator, error) {
@@ -59,6 +62,9 @@ func NewValidator(strictness Strictness) (*Validator, error) {
 			return nil, fmt.Errorf("api: %s: %w", name, err)
 		}
 		v.schemas[strings.TrimSuffix(path.Base(name), ".json")] = schema
+	}
+	if v.rest, err = operations(compiler); err != nil {
+		return nil, err
 	}
 	return v, nil
 }

@@ -1,5 +1,5 @@
-// Package api is the interface of the gateway in machine-readable form: asyncapi.yaml, and a JSON Schema (draft 2020-12) of
-// every message and of the state document, in schemas/.
+// Package api is the interface of the gateway in machine-readable form: asyncapi.yaml for the WebSocket, openapi.yaml for
+// plain HTTP, and a JSON Schema (draft 2020-12) of every message, every answer and of the state document, in schemas/.
 //
 // The package embeds them and checks messages against them. It owns nothing and depends on no other package of this module,
 // so that programs which talk to a gateway can use it. A Validator is safe for concurrent use.

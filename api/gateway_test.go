@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -67,9 +68,46 @@ func TestGatewaySendsWhatTheSchemasSay(t *testing.T) {
 		}
 		reading.Go(func() {
 			readAll(t, "http://"+worker.Addr().String(), token, conf.ID, slices.Contains(scopes, "secrets"))
+			readREST(t, "http://"+worker.Addr().String(), token, conf.ID, slices.Contains(scopes, "secrets"))
 		})
 	}
 	reading.Wait()
+}
+
+// readREST checks the list and the document by REST.
+func readREST(t *testing.T, url, token, conf string, secrets bool) {
+	t.Helper()
+	v, err := NewValidator(Strict)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	for _, path := range []string{"/v1/conferences", "/v1/conferences/" + conf} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+path, http.NoBody)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		resp, err := (&http.Client{Transport: transport}).Do(req)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Errorf("%s = %d, %v", path, resp.StatusCode, err)
+		}
+		if err := v.Answer(http.MethodGet, path, resp.StatusCode, resp.Header, body); err != nil {
+			t.Errorf("%s: %v in %v %s", path, err, resp.Header, body)
+		}
+		if document := strings.HasSuffix(path, conf); bytes.Contains(body, []byte(`"passwords"`)) != (secrets && document) {
+			t.Errorf("%s shows passwords: %t, want %t", path, !secrets, secrets && document)
+		}
+	}
 }
 
 // wanted are the messages that a reader waits for, by type and topic, so that the check has seen them all.
