@@ -66,6 +66,10 @@ type actor struct {
 	refusedAt   time.Time // when password was refused; zero: it wasn't
 	lockedUntil time.Time
 
+	leaving leaving
+	ahead   *ahead  // this session is a successor whose conference is still another's; nil: it isn't
+	hushed  *hushed // the last change of the link that clients weren't told; nil: none
+
 	moved   conference.LinkState // what the gauge of links counts this session as
 	garbage quiet                // bounds the lines about frames that can't be used
 	failure error                // why run must end
@@ -86,8 +90,12 @@ func newActor(cfg Config, p provider) *actor {
 }
 
 // run is the actor's loop: what came in, what is due, what the log is to be told, and again.
-func (a *actor) run(ctx context.Context, passwords <-chan confctl.Secret) error {
+func (a *actor) run(ctx context.Context, passwords <-chan confctl.Secret, asks <-chan message) error {
 	defer func() { a.m.LinkMoved(string(a.moved), "") }()
+	if a.cfg.Successor {
+		a.ahead = &ahead{seen: map[string]mark{}, last: map[string]bool{}}
+		a.preload(ctx)
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -97,12 +105,17 @@ func (a *actor) run(ctx context.Context, passwords <-chan confctl.Secret) error 
 		if a.failure != nil {
 			return a.failure
 		}
-		timer.Reset(earlier(next, a.pub.due()).Sub(now))
+		if !a.leaving.frozen {
+			next = earlier(next, a.pub.due())
+		}
+		timer.Reset(next.Sub(now))
 		select {
 		case <-ctx.Done():
 			return nil
 		case m := <-a.mail:
 			a.receive(ctx, m)
+		case m := <-asks:
+			m.handle(ctx, a, time.Now())
 		case pw := <-passwords:
 			a.setPassword(ctx, pw, time.Now())
 		case <-timer.C:
@@ -132,6 +145,9 @@ func (a *actor) due(ctx context.Context, now time.Time) time.Time {
 	switch a.phase {
 	case opening, connecting, blocked:
 	case resting:
+		if a.leaving.prepared {
+			break // a successor has the link
+		}
 		if !now.Before(a.wakeAt) {
 			a.connect(ctx)
 		} else {
@@ -145,7 +161,7 @@ func (a *actor) due(ctx context.Context, now time.Time) time.Time {
 	case linked:
 		next = a.tend(now, next)
 	}
-	if a.phase != over {
+	if a.phase != over && !a.quietly() {
 		next = earlier(next, a.fill(ctx, now))
 	}
 	if a.phase == linked && !a.refreshAt.IsZero() && !a.refreshing {

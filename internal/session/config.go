@@ -49,6 +49,11 @@ type Config struct {
 
 	Log     Log
 	Limiter Limiter
+	// Tenure says when the log may be touched; nil: always.
+	Tenure Tenure
+	// Successor says that another session still holds the conference and hands it over: the link comes first, and the log
+	// when Tenure lets it. It needs a Tenure.
+	Successor bool
 	// API calls the provider; its Observe is called first, then the session counts the call itself.
 	API *confctl.API
 	// WSURL is dialled in place of what token answers name, unchecked; nil: none.
@@ -138,6 +143,7 @@ func (c Config) validate() error {
 	check(c.Conference != "", "conference id is empty")
 	check(c.Log != nil, "no log")
 	check(c.Limiter != nil, "no limiter")
+	check(c.Tenure != nil || !c.Successor, "a successor without tenure")
 	check(c.API != nil && c.API.Base != nil, "no provider API")
 	for name, d := range map[string]time.Duration{
 		"heartbeat": c.Heartbeat, "poll": c.Poll, "locked": c.Locked, "same password": c.SamePassword, "retain": c.Retain,

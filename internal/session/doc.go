@@ -11,6 +11,11 @@
 // append is under way at a time, and is repeated unchanged until the log answers. What the log couldn't take is made up by the
 // difference between its state and the actor's. A fenced session stops and closes its link.
 //
+// A handover has two sessions of one conference for a moment (handover.go). The successor gets its link and keeps the frames,
+// without touching the log; the old owner appends what it has, stores a checkpoint, stops, and names what it applied; once
+// the conference is the successor's it applies its frames to the log's state, and appends the difference and the events that
+// weren't named. Meanwhile the old owner doesn't dial. TestHandover holds this.
+//
 // Non-goals: which conferences to hold and on which worker (ownership), what clients see (edge), commands to the provider.
 //
 // The package is larger than others since it is where the provider, the state and the log meet: the actor (actor.go), the

@@ -193,6 +193,10 @@ func (m received) handle(ctx context.Context, a *actor, now time.Time) {
 	switch f.Class {
 	case confctl.Notify:
 		a.m.Frame(f.Kind.String(), f.Mode.String())
+		if a.ahead != nil {
+			a.collect(m)
+			return
+		}
 		a.reduce(f, m.at)
 	case confctl.HeartBeatAnswer:
 		if rtt, ok := l.beats.Answered(f.Sequence, m.at); ok {
@@ -225,6 +229,7 @@ func (a *actor) reduce(f *confctl.Frame, read time.Time) {
 	if !v.Apply {
 		return
 	}
+	a.leaving.marks.note(f)
 	changes, err := a.state.Apply(f)
 	a.tracker.Applied(f, len(changes) > 0, read)
 	if err != nil {

@@ -25,6 +25,20 @@ type Log interface {
 	Checkpoint(ctx context.Context, conf string, claim conference.Claim, cp conference.Checkpoint) error
 }
 
+// Tenure is what holding a conference depends on, where workers share conferences out.
+type Tenure interface {
+	// Gate blocks until this worker may touch the conference's log.
+	Gate(ctx context.Context) error
+	// Live says that a successor's link is live, or that it needs none: the last owner may make its offer.
+	Live()
+	// Offered gives a successor the last owner's offer, once; nil where there won't be one.
+	Offered() <-chan []byte
+	// CaughtUp says that a successor is as far as the offer.
+	CaughtUp()
+	// LinkClosed says that the provider closed an owner's link while a successor's was coming.
+	LinkClosed()
+}
+
 // Limiter is the fleet's limit on REST calls and dials, per API.
 type Limiter interface {
 	// Wait blocks until one more call of the API is allowed.

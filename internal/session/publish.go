@@ -61,7 +61,11 @@ func (a *actor) publish(changes []conference.Change, read time.Time) {
 // flush gives the log what waits for it, unless it is still at something.
 func (a *actor) flush(ctx context.Context, now time.Time) {
 	p := &a.pub
-	if p.busy {
+	if p.busy || a.leaving.frozen || (a.ahead != nil && !a.ahead.offered) {
+		return
+	}
+	if p.open && p.queue.empty() && !p.queue.lossy && a.leaving.asked != nil {
+		a.offerDue(ctx)
 		return
 	}
 	if !p.open || p.queue.lossy {
@@ -88,7 +92,7 @@ func (a *actor) flush(ctx context.Context, now time.Time) {
 	claim, after := p.head.claim, p.head.pos
 	a.spawn(ctx, func(ctx context.Context) message {
 		// What is retried is the same call with the same slice: only so can the log tell that it was done before.
-		pos, err := untilAnswered(ctx, a, "append", func(ctx context.Context) (conference.Position, error) {
+		pos, err := untilAnswered(ctx, a, "append", true, func(ctx context.Context) (conference.Position, error) {
 			return a.cfg.Log.Append(ctx, a.cfg.Conference, claim, after, changes)
 		})
 		return appended{pos, err}
@@ -150,7 +154,7 @@ func (a *actor) logRefused(err error, now time.Time) {
 func (a *actor) openLog(ctx context.Context) {
 	a.pub.busy = true
 	a.spawn(ctx, func(ctx context.Context) message {
-		m, err := untilAnswered(ctx, a, "open", func(ctx context.Context) (opened, error) {
+		m, err := untilAnswered(ctx, a, "open", true, func(ctx context.Context) (opened, error) {
 			claim, pos, err := a.cfg.Log.Claim(ctx, a.cfg.Conference)
 			if err != nil {
 				return opened{}, err
@@ -185,6 +189,10 @@ func (m opened) handle(ctx context.Context, a *actor, now time.Time) {
 	if p.queue.lost > 0 {
 		a.log.Warn("events were lost while the log was away", zap.Int("events", p.queue.lost))
 		p.queue.lost = 0
+	}
+	if a.ahead != nil {
+		a.succeed(ctx, m, now)
+		return
 	}
 	first := a.phase == opening
 	if first {
@@ -229,7 +237,7 @@ func (a *actor) begin(ctx context.Context) {
 	cp.Position, cp.Prev = conference.Position{}, [conference.NumTopics]uint64{}
 	claim := p.head.claim
 	a.spawn(ctx, func(ctx context.Context) message {
-		pos, err := untilAnswered(ctx, a, "begin", func(ctx context.Context) (conference.Position, error) {
+		pos, err := untilAnswered(ctx, a, "begin", true, func(ctx context.Context) (conference.Position, error) {
 			return a.cfg.Log.Begin(ctx, a.cfg.Conference, claim, cp)
 		})
 		return begun{pos, err}
@@ -277,6 +285,11 @@ func (a *actor) checkpoint(ctx context.Context, cp conference.Checkpoint) {
 	a.spawn(ctx, func(ctx context.Context) message {
 		ctx, cancel := context.WithTimeout(ctx, a.cfg.CallTimeout)
 		defer cancel()
+		if a.cfg.Tenure != nil {
+			if err := a.cfg.Tenure.Gate(ctx); err != nil {
+				return checkpointed{err}
+			}
+		}
 		return checkpointed{a.cfg.Log.Checkpoint(ctx, a.cfg.Conference, claim, cp)}
 	})
 }
@@ -287,6 +300,9 @@ type checkpointed struct{ err error }
 func (m checkpointed) handle(_ context.Context, a *actor, now time.Time) {
 	p := &a.pub
 	p.checkpointing = false
+	if a.leaving.frozen && a.leaving.asked != nil {
+		a.answerOffer() // a checkpoint that failed costs a repeated event at the worst
+	}
 	switch {
 	case m.err == nil:
 	case errors.Is(m.err, conference.ErrFenced):
@@ -301,12 +317,18 @@ func (m checkpointed) handle(_ context.Context, a *actor, now time.Time) {
 }
 
 // untilAnswered repeats a call of the log until it is answered, by success or by an error that no retry changes, or ctx is
-// done. Each try is bounded in time. It says once that the log is away, and once that it is back.
-func untilAnswered[T any](ctx context.Context, a *actor, what string, fn func(context.Context) (T, error)) (T, error) {
+// done. A gated one waits for the tenure first, each time. Each try is bounded in time. It says once that the log is away, and once that it is back.
+func untilAnswered[T any](ctx context.Context, a *actor, what string, gated bool, fn func(context.Context) (T, error)) (T, error) {
 	b := newBackoff()
 	b.MaxInterval = logRetryMax / 2
 	var away time.Time
 	for {
+		if gated && a.cfg.Tenure != nil {
+			if err := a.cfg.Tenure.Gate(ctx); err != nil {
+				var none T
+				return none, err
+			}
+		}
 		try, cancel := context.WithTimeout(ctx, a.cfg.CallTimeout)
 		v, err := fn(try)
 		cancel()

@@ -15,6 +15,7 @@ type Session struct {
 	cfg       Config
 	provider  provider
 	passwords chan confctl.Secret
+	asks      chan message // of a handover
 	stopped   chan struct{}
 }
 
@@ -26,7 +27,7 @@ func New(cfg Config) (*Session, error) {
 	}
 	return &Session{
 		cfg: cfg, provider: newRemote(cfg),
-		passwords: make(chan confctl.Secret), stopped: make(chan struct{}),
+		passwords: make(chan confctl.Secret), asks: make(chan message), stopped: make(chan struct{}),
 	}, nil
 }
 
@@ -43,7 +44,7 @@ func (s *Session) Run(ctx context.Context) error {
 		a.children.Wait()
 		a.drain()
 	}()
-	return a.run(ctx, s.passwords)
+	return a.run(ctx, s.passwords, s.asks)
 }
 
 // SetPassword gives the session a chair password, as somebody named it. One that the provider has refused is tried again only

@@ -67,6 +67,9 @@ func (m connected) handle(ctx context.Context, a *actor, now time.Time) {
 	}
 	if m.err != nil {
 		a.refused(m.err, now)
+		if class := classOf(m.err); a.ahead != nil && (class == confctl.ClassWait || class == confctl.ClassEnd) {
+			a.tellLive() // there is no link to wait for
+		}
 		return
 	}
 	a.cleared = false
@@ -183,6 +186,9 @@ func (m linkLost) handle(_ context.Context, a *actor, now time.Time) {
 		a.early = 0
 		a.setControl(control{})
 	}
+	if a.leaving.prepared && a.cfg.Tenure != nil && errors.Is(m.err, errClosedByPeer) {
+		a.cfg.Tenure.LinkClosed()
+	}
 	a.lose(now, causeOf(m.err), m.err)
 }
 
@@ -230,6 +236,10 @@ func (a *actor) clear(now time.Time) {
 
 // moveLink changes the topic "link", with a line for operators where there is something to know.
 func (a *actor) moveLink(state conference.LinkState, reason conference.LinkReason, now time.Time, fields ...zap.Field) {
+	if a.quietly() && (a.ahead != nil || state != conference.LinkEnded) {
+		a.hushed = &hushed{state, reason}
+		return
+	}
 	was, _ := a.state.Link()
 	first := a.moved == ""
 	a.m.LinkMoved(string(a.moved), string(state))
@@ -270,6 +280,10 @@ func (a *actor) judge(now time.Time) {
 	}
 	if !l.live {
 		l.live, l.liveAt = true, now
+	}
+	if a.ahead != nil {
+		a.tellLive()
+		return
 	}
 	switch {
 	case l.beats.Stale():
