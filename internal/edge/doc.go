@@ -1,4 +1,5 @@
-// Package edge serves the gateway's clients: the WebSocket protocol confgate.v1, tokens, and what a client may see.
+// Package edge serves the gateway's clients: the WebSocket protocol confgate.v1, the same messages as server-sent events, state
+// documents by REST, tokens, limits, and what a client may see.
 //
 // Each connection has a reader, the goroutine of its HTTP request, and a writer that runs only while there is something
 // to send; heartbeats and the expiry of tokens of all connections ride on the one ticker of [Server.Run]. The reader owns
@@ -12,7 +13,17 @@
 // feed encoded once. The library's own control frames are caught and sent by the writer too, so that nothing can fall
 // between the bytes of a frame.
 //
+// A REST request is answered by its own goroutine from one question to the [Source]; an event stream is the goroutine of its
+// request, which walks the feed like a WebSocket's writer and is moved away, counted and ended like one (stream.go). Who
+// asks, from which page, how often and with what right is settled before anything is told (rest.go). A [KeySet] fetches the
+// keys of tokens in its Run; verifying a token never waits for the network but once for an unknown key.
+//
 // Guarantees:
+//   - A request without a good token is told nothing of a conference, not even whether there is one (TestRESTWhoMay).
+//   - A poller is never shown an older state than it has (fanout.TestDocumentWaitsForWhatTheReaderHas).
+//   - A flood of handshakes without tokens keeps out nobody who has one, and made-up tokens cause at most one fetch of keys in
+//     5 s (TestHandshakeRate, TestUnknownKeysAreFetchedSeldom).
+//   - Tokens are verified though their issuer is away, by the keys that it last published (TestKeysSurviveTheirServer).
 //   - Waking a connection never blocks the feed and takes no lock (TestWakeDoesNotBlock).
 //   - A client that takes even a little is never cut off for slowness; one that takes nothing for Config.WriteStall is
 //     closed with 4408 (TestSlowReader*).
@@ -21,6 +32,9 @@
 //   - Tokens, and the query of a request, appear in no log line, metric or error (TestTokensStayOut).
 //
 // Choices that the protocol leaves open, each with its test:
+//   - An event stream begins with welcome and subscribed, which have no id (TestEvents); a refused one is an HTTP status, since
+//     an EventSource needs that to stop (TestEventsRefused).
+//   - The ETag of a compressed document is weak, since strong ones would have to differ (TestDocument).
 //   - A successful auth is answered by a further welcome that carries the request's id (TestAuth).
 //   - A renewed token that no longer allows a live subscription closes the connection with 4403: there is no reason word
 //     for taking a single subscription away (TestAuth).
