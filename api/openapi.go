@@ -132,11 +132,11 @@ func (r *reader) find(at []string) (map[string]any, []string) {
 
 func (r *reader) schema(at []string) *jsonschema.Schema {
 	escape := strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D")
-	pointer := address(openAPIFile) + "#"
-	for _, key := range at {
-		pointer += "/" + escape.Replace(key)
+	keys := make([]string, len(at))
+	for i, key := range at {
+		keys[i] = escape.Replace(key)
 	}
-	schema, err := r.compiler.Compile(pointer)
+	schema, err := r.compiler.Compile(address(openAPIFile) + "#/" + strings.Join(keys, "/"))
 	if err != nil && r.err == nil {
 		r.err = fmt.Errorf("api: %s: %w", openAPIFile, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/big"
 	"net/http"
 	"strings"
@@ -80,10 +81,7 @@ func edSigner(t *testing.T, kid string) signer {
 
 // with changes members of the published key.
 func (s signer) with(members ...string) signer {
-	jwk := map[string]any{}
-	for k, v := range s.jwk {
-		jwk[k] = v
-	}
+	jwk := maps.Clone(s.jwk)
 	for i := 0; i < len(members); i += 2 {
 		jwk[members[i]] = members[i+1]
 	}
@@ -338,9 +336,9 @@ func TestUnknownKeysAreFetchedSeldom(t *testing.T) {
 		}
 		// An issuer that doesn't answer holds a token up for 2 s, not for the whole fetch.
 		time.Sleep(keyGap)
-		is.keyServer.mu.Lock()
-		is.keyServer.delay = time.Minute
-		is.keyServer.mu.Unlock()
+		is.mu.Lock()
+		is.delay = time.Minute
+		is.mu.Unlock()
 		for range 2 {
 			began = time.Now()
 			is.accepts(t, unknown.sign(t, "x"), ErrTokenInvalid)

@@ -192,7 +192,7 @@ func TestLimitsOfCauses(t *testing.T) {
 	for _, l := range telemetry.Limits {
 		known[l] = true
 	}
-	for cause := causeNone; cause < numCauses; cause++ {
+	for cause := range closeCause(numCauses) {
 		if !known[cause.limit()] {
 			t.Errorf("cause %s counts for the limit %q, which isn't known", cause.metric(), cause.limit())
 		}

@@ -38,6 +38,8 @@ func (o Options) check() []*BadValue {
 	_, redisErr := parseRedisURL(o.RedisURL.Reveal())
 	c.that("redis-url", maskURL(o.RedisURL.Reveal()), redisErr == nil)
 	c.between("resume-window", o.ResumeWindow, time.Second, time.Hour)
+	c.between("lease-ttl", o.LeaseTTL, 500*time.Millisecond, time.Minute)
+	c.between("linger", o.Linger, time.Second, 24*time.Hour)
 	c.that("max-conferences", strconv.Itoa(o.MaxConferences), o.MaxConferences >= 1 && o.MaxConferences <= 100_000)
 	c.between("drain-timeout", o.DrainTimeout, time.Millisecond, time.Hour)
 	c.that("worker-id", o.WorkerID, workerName.MatchString(o.WorkerID))
@@ -107,8 +109,12 @@ func (o Options) checkLimits(c *checker) {
 		flag string
 		n    int
 	}{
-		{"max-connections", o.MaxConnections}, {"max-subscriptions", o.MaxSubscriptions}, {"message-rate", o.MessageRate},
-		{"request-rate", o.RequestRate}, {"handshake-rate", o.HandshakeRate}, {"max-pending", o.MaxPending},
+		{"max-connections", o.MaxConnections},
+		{"max-subscriptions", o.MaxSubscriptions},
+		{"message-rate", o.MessageRate},
+		{"request-rate", o.RequestRate},
+		{"handshake-rate", o.HandshakeRate},
+		{"max-pending", o.MaxPending},
 	} {
 		c.that(l.flag, strconv.Itoa(l.n), l.n == -1 || l.n >= 1 && l.n <= 1_000_000)
 	}
