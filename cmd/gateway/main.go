@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"syscall"
 
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -26,6 +28,9 @@ const (
 )
 
 func main() {
+	// Libraries that log by themselves tell nothing here that their errors don't, and the HTTP client quotes what it received.
+	log.SetOutput(io.Discard)
+	logging.Disable()
 	ctx, stop := untilSignal(context.Background(), os.Exit)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
