@@ -57,13 +57,17 @@ func (a *actor) publishListing(now time.Time) {
 		}
 	}
 	a.w.listing.Store(l)
-	owned := 0
+	owned, unowned := 0, 0
 	for _, c := range a.confs {
-		if c.rec.owner == a.me {
+		switch {
+		case c.rec.owner == a.me:
 			owned++
+		case !a.alive(c.rec.owner) && a.member(c, now):
+			unowned++
 		}
 	}
 	a.cfg.Metrics.Owned(owned)
+	a.cfg.Metrics.Unowned(unowned)
 }
 
 // refresh has the store looked at, and waits for that, so that a caller sees what it did itself. A store that is away

@@ -346,6 +346,7 @@ func (a *actor) leave(ctx context.Context) {
 		m(ctx, a, time.Now())
 	}
 	a.cfg.Metrics.Owned(0)
+	a.cfg.Metrics.Unowned(0)
 	if a.drain != nil {
 		a.drained(0)
 	}

@@ -71,6 +71,7 @@ type actor struct {
 	hushed  *hushed // the last change of the link that clients weren't told; nil: none
 
 	moved   conference.LinkState // what the gauge of links counts this session as
+	barred  string               // … and that of unavailable ones; empty: it isn't one
 	garbage quiet                // bounds the lines about frames that can't be used
 	failure error                // why run must end
 }
@@ -91,7 +92,7 @@ func newActor(cfg Config, p provider) *actor {
 
 // run is the actor's loop: what came in, what is due, what the log is to be told, and again.
 func (a *actor) run(ctx context.Context, passwords <-chan confctl.Secret, asks <-chan message) error {
-	defer func() { a.m.LinkMoved(string(a.moved), "") }()
+	defer func() { a.count("", conference.ReasonNone) }()
 	if a.cfg.Successor {
 		a.ahead = &ahead{seen: map[string]mark{}, last: map[string]bool{}}
 		a.preload(ctx)

@@ -56,10 +56,12 @@ func limitedAs(api string) string {
 
 // call waits for the limiter, then does fn in bounded time.
 func call[T any](ctx context.Context, r *remote, api string, fn func(context.Context) (T, error)) (T, error) {
+	began := time.Now()
 	if err := r.limiter.Wait(ctx, limitedAs(api)); err != nil {
 		var zero T
 		return zero, err
 	}
+	r.metrics.ProviderWait(limitedAs(api), time.Since(began))
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	return fn(ctx)

@@ -234,6 +234,17 @@ func (a *actor) clear(now time.Time) {
 	a.publish(a.state.Clear(now.UnixMilli()), time.Time{})
 }
 
+// count moves the session from one place of the gauges to another; the empty state is none.
+func (a *actor) count(state conference.LinkState, reason conference.LinkReason) {
+	barred := ""
+	if state == conference.LinkUnavailable {
+		barred = string(reason)
+	}
+	a.m.LinkMoved(string(a.moved), string(state))
+	a.m.LinkUnavailable(a.barred, barred)
+	a.moved, a.barred = state, barred
+}
+
 // moveLink changes the topic "link", with a line for operators where there is something to know.
 func (a *actor) moveLink(state conference.LinkState, reason conference.LinkReason, now time.Time, fields ...zap.Field) {
 	if a.quietly() && (a.ahead != nil || state != conference.LinkEnded) {
@@ -242,8 +253,7 @@ func (a *actor) moveLink(state conference.LinkState, reason conference.LinkReaso
 	}
 	was, _ := a.state.Link()
 	first := a.moved == ""
-	a.m.LinkMoved(string(a.moved), string(state))
-	a.moved = state
+	a.count(state, reason)
 	changes := a.state.SetLink(state, reason, now.UnixMilli())
 	a.publish(changes, time.Time{})
 	if len(changes) == 0 && !first {

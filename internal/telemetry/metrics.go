@@ -11,11 +11,15 @@ import (
 // latencyBuckets span what a delivery may take: 100 µs to 10 s.
 var latencyBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 
+// waitBuckets span a wait for one's turn under a limit of some calls a minute: none to minutes.
+var waitBuckets = []float64{.001, .01, .1, .5, 1, 2.5, 5, 10, 30, 60, 120, 300}
+
 // Metrics holds every metric of the process, under one registry. A nil *Metrics counts nothing.
 type Metrics struct {
 	registry *prometheus.Registry
 
 	upstreamLinks        *prometheus.GaugeVec
+	upstreamUnavailable  *prometheus.GaugeVec
 	upstreamFrames       *prometheus.CounterVec
 	upstreamUnknown      *prometheus.CounterVec
 	upstreamGaps         prometheus.Counter
@@ -24,6 +28,7 @@ type Metrics struct {
 	upstreamHeartbeatRTT prometheus.Histogram
 	upstreamTokenRefresh *prometheus.CounterVec
 	providerCalls        *prometheus.CounterVec
+	providerWait         *prometheus.HistogramVec
 
 	fanoutPublished  *prometheus.CounterVec
 	fanoutFenced     prometheus.Counter
@@ -31,6 +36,7 @@ type Metrics struct {
 	fanoutUp         prometheus.Gauge
 
 	ownershipConferences prometheus.Gauge
+	ownershipUnowned     prometheus.Gauge
 	ownershipTakeovers   *prometheus.CounterVec
 
 	downstreamConnections   prometheus.Gauge
@@ -73,6 +79,7 @@ func NewMetrics(version, commit, goVersion string) *Metrics {
 	}
 
 	m.upstreamLinks = gauges("upstream_links", "Links to the provider by their state.", "state")
+	m.upstreamUnavailable = gauges("upstream_unavailable_links", "Links in the state unavailable, by why the provider refuses them.", "reason")
 	m.upstreamFrames = counters("upstream_frames_total", "Notify frames received from the provider.", "action", "mode")
 	m.upstreamUnknown = counters("upstream_unknown_total", "What the provider sent and this version doesn't know: an action, a field, a value, or garbage.", "what")
 	m.upstreamGaps = counter("upstream_gaps_total", "Gaps seen in the numbering of increments.")
@@ -85,12 +92,18 @@ func NewMetrics(version, commit, goVersion string) *Metrics {
 	m.upstreamTokenRefresh = counters("upstream_token_refresh_total", "Refreshes of control tokens.", "result")
 	m.providerCalls = counters("provider_calls_total", "REST calls and dials at the provider, by API and answer (its own code, else the HTTP status, else a word).", "api", "code")
 
+	m.providerWait = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "confgate", Name: "provider_wait_seconds",
+		Help: "How long calls at the provider waited for their turn under the fleet's rate limit.", Buckets: waitBuckets,
+	}, []string{"api"})
+
 	m.fanoutPublished = counters("fanout_published_total", "Changes and events appended to the log.", "topic")
 	m.fanoutFenced = counter("fanout_fenced_total", "Appends refused since another worker had claimed the conference.")
 	m.fanoutLogRefills = counter("fanout_log_refills_total", "Ranges that a follower read from the stream since the transport had lost them.")
 	m.fanoutUp = gauge("fanout_up", "1 while the replicated log answers, else 0.")
 
 	m.ownershipConferences = gauge("ownership_conferences", "Conferences that this worker holds.")
+	m.ownershipUnowned = gauge("ownership_unowned_conferences", "Conferences that the fleet should hold and no living worker does, as this worker sees it.")
 	m.ownershipTakeovers = counters("ownership_takeovers_total", "Conferences that this worker took over, by cause.", "reason")
 
 	m.downstreamConnections = gauge("downstream_connections", "Client connections.")
@@ -114,7 +127,7 @@ func NewMetrics(version, commit, goVersion string) *Metrics {
 	build := gauges("build_info", "Always 1; the labels say what runs.", "version", "commit", "goversion")
 	build.WithLabelValues(version, commit, goVersion).Set(1)
 
-	m.registry.MustRegister(m.upstreamHeartbeatRTT, m.deliveryLatency,
+	m.registry.MustRegister(m.upstreamHeartbeatRTT, m.providerWait, m.deliveryLatency,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.zero()
 	return m
@@ -124,6 +137,24 @@ func NewMetrics(version, commit, goVersion string) *Metrics {
 func (m *Metrics) zero() {
 	for _, s := range LinkStates {
 		m.upstreamLinks.WithLabelValues(s)
+	}
+	for _, r := range UnavailableReasons {
+		m.upstreamUnavailable.WithLabelValues(r)
+	}
+	for _, r := range ReconnectReasons {
+		m.upstreamReconnects.WithLabelValues(r)
+	}
+	for _, r := range []string{"start", "death", "handover"} {
+		m.ownershipTakeovers.WithLabelValues(r)
+	}
+	for _, r := range []string{"subscribe", "resume", "lag", "epoch"} {
+		m.downstreamSnapshots.WithLabelValues(r)
+	}
+	for _, r := range ClosedReasons {
+		m.downstreamClosed.WithLabelValues(r)
+	}
+	for _, a := range []string{"token", "wsToken", "realTimeInfo", "dial"} {
+		m.providerWait.WithLabelValues(a)
 	}
 	for _, r := range []string{"ok", "refused", "error"} {
 		m.upstreamTokenRefresh.WithLabelValues(r)
@@ -145,6 +176,18 @@ func (m *Metrics) zero() {
 // LinkStates are the values of the label "state".
 var LinkStates = []string{"waiting", "connecting", "live", "stale", "unavailable", "ended"}
 
+// UnavailableReasons are why a link is unavailable: the credentials were refused, or the provider has locked the conference.
+var UnavailableReasons = []string{"credentials", "locked"}
+
+// ReconnectReasons are why a link was lost.
+var ReconnectReasons = []string{"network", "provider", "heartbeat", "gap"}
+
+// ClosedReasons are why a client's connection was closed.
+var ClosedReasons = []string{
+	"leaving", "full", "subject", "unauthorized", "expired", "forbidden", "too_slow", "protocol", "too_many", "client", "lost",
+	"released",
+}
+
 // Registry is what /metrics serves.
 func (m *Metrics) Registry() *prometheus.Registry {
 	if m == nil {
@@ -163,6 +206,19 @@ func (m *Metrics) LinkMoved(from, to string) {
 	}
 	if to != "" {
 		m.upstreamLinks.WithLabelValues(to).Inc()
+	}
+}
+
+// LinkUnavailable counts a link out of one reason for being unavailable and into another; empty means that it isn't.
+func (m *Metrics) LinkUnavailable(from, to string) {
+	if m == nil || from == to {
+		return
+	}
+	if from != "" {
+		m.upstreamUnavailable.WithLabelValues(from).Dec()
+	}
+	if to != "" {
+		m.upstreamUnavailable.WithLabelValues(to).Inc()
 	}
 }
 
@@ -222,6 +278,13 @@ func (m *Metrics) ProviderCall(api, code string) {
 	}
 }
 
+// ProviderWait observes how long a call waited for its turn; api is as in ProviderCall, a refresh being a token call.
+func (m *Metrics) ProviderWait(api string, d time.Duration) {
+	if m != nil {
+		m.providerWait.WithLabelValues(api).Observe(d.Seconds())
+	}
+}
+
 // Published counts changes appended to the log.
 func (m *Metrics) Published(topic string, n int) {
 	if m != nil {
@@ -254,6 +317,13 @@ func (m *Metrics) FanoutUp(up bool) {
 func (m *Metrics) Owned(n int) {
 	if m != nil {
 		m.ownershipConferences.Set(float64(n))
+	}
+}
+
+// Unowned sets how many conferences no living worker holds though one should.
+func (m *Metrics) Unowned(n int) {
+	if m != nil {
+		m.ownershipUnowned.Set(float64(n))
 	}
 }
 

@@ -13,6 +13,9 @@ func TestNilMetricsCountNothing(t *testing.T) {
 	t.Parallel()
 	var m *Metrics
 	m.LinkMoved("", "live")
+	m.LinkUnavailable("", "locked")
+	m.ProviderWait("token", time.Second)
+	m.Unowned(1)
 	m.Frame("other", "full")
 	m.Unknown("frame")
 	m.Gap()
