@@ -3,6 +3,8 @@ package page
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -308,6 +310,41 @@ func TestTokenIsAskedForAndKeptOutOfTheAddress(t *testing.T) {
 		m["id"], time.Now().Add(30*time.Second).UnixMilli()))
 	p.want(`{"type":"subscribe","conference":"900487914","resume":{"epoch":"e1","view":"p3","seq":40}}`)
 	b.until(`document.querySelector("#banner").innerText.includes("ends within a minute")`)
+}
+
+// Who has a token chooses from what it may see; markup in a title stays text.
+func TestTokenListsConferences(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, Config{Auth: "jwt"})
+	g.mux.HandleFunc("/v1/conferences", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer e30.e30.c2ln" || r.URL.RawQuery != "" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"worker":"w","conferences":[{"id":"900487914","title":"<b>Standup</b>"},{"id":"900487915"}]}`)
+	})
+	b := newTab(t, 1200, 800)
+	b.open(g)
+	p := g.accept(t)
+	_ = p.conn.Close(4401, "unauthorized")
+	b.until(`document.querySelector("#conf-select").hidden && !document.querySelector("#conf-input").hidden`)
+	b.do(chromedp.SendKeys(chromedp.CSS("#token"), "e30.e30.c2ln\r"))
+	p = g.accept(t)
+	p.subscribed(`{}`)
+	b.until(`!document.querySelector("#conf-select").hidden && document.querySelector("#conf-input").hidden`)
+	const options = `[...document.querySelector("#conf-select").options].map((o) => o.value + "=" + o.text).join()`
+	if got := b.eval(options); !strings.HasSuffix(fmt.Sprint(got), "900487914=<b>Standup</b> (900487914),900487915=900487915") {
+		t.Errorf("options = %v, want the two conferences of the list", got)
+	}
+	b.do(chromedp.SetValue(chromedp.CSS("#conf-select"), "900487915"))
+	b.eval(`document.querySelector("#conf-select").dispatchEvent(new Event("change"))`)
+	b.until(`location.hash === "#conf=900487915"`)
+	for m := p.next(); ; m = p.next() { // the opened address had another one
+		if m["type"] == "subscribe" && m["conference"] == "900487915" {
+			break
+		}
+	}
 }
 
 func TestConnectionStates(t *testing.T) {

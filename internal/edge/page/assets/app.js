@@ -7,9 +7,11 @@ const $ = (id) => document.getElementById(id);
 const CONFERENCE = /^[A-Za-z0-9_-]{1,64}$/;
 const TOKEN_KEY = "confgate.token"; // sessionStorage: gone with the tab, never in the address
 const CONFIG_EVERY_MS = 10_000;
+const LIST_EVERY_MS = 60_000; // the server looks at each conference for it
 
 const view = new View();
 let config = { conferences: [], auth: "jwt" };
+let listed = []; // what the token may see, where the configuration tells nobody
 let client;
 let sub = null;
 let notice = ""; // about the token
@@ -28,19 +30,41 @@ async function loadConfig() {
   } catch {
     // The server is away: the connection says so, and what was known stays.
   }
-  const known = config.conferences ?? [];
+  offer();
+  $("auth").hidden = config.auth === "none";
+}
+
+async function loadList() {
+  const token = sessionStorage.getItem(TOKEN_KEY);
+  if (config.conferences?.length > 0 || !token) return;
+  try {
+    const answer = await fetch("v1/conferences", {
+      headers: { Authorization: "Bearer " + token }, cache: "no-cache", credentials: "omit",
+    });
+    if (!answer.ok) return; // an id can be typed all the same
+    const list = await answer.json();
+    if (token === sessionStorage.getItem(TOKEN_KEY)) listed = list.conferences ?? [];
+  } catch {
+    return; // as above
+  }
+  offer();
+}
+
+// offer fills the picker: a list where there is one to choose from, else a field to type into.
+function offer() {
+  const known = config.conferences?.length > 0 ? config.conferences.map((id) => ({ id })) : listed;
   const select = $("conf-select");
   const current = wanted();
-  const options = current && !known.includes(current) ? [current, ...known] : known;
-  const listed = known.length > 0;
-  for (const id of ["conf-select", "conf-select-label"]) $(id).hidden = !listed;
-  for (const id of ["conf-input", "conf-input-label", "conf-go"]) $(id).hidden = listed;
-  if ([...select.options].map((o) => o.value).join("\n") !== options.join("\n")) {
-    select.replaceChildren(...options.map((id) => new Option(id, id)));
-  }
+  const all = current && !known.some((c) => c.id === current) ? [{ id: current }, ...known] : known;
+  const options = all.map((c) => new Option(c.title ? c.title + " (" + c.id + ")" : c.id, c.id));
+  if (!current && known === listed) options.unshift(new Option("choose one", "")); // nothing is chosen for whoever has a token
+  const some = known.length > 0;
+  for (const id of ["conf-select", "conf-select-label"]) $(id).hidden = !some;
+  for (const id of ["conf-input", "conf-input-label", "conf-go"]) $(id).hidden = some;
+  const lines = (list) => list.map((o) => o.value + " " + o.text).join("\n");
+  if (lines([...select.options]) !== lines(options)) select.replaceChildren(...options);
   select.value = current;
-  $("conf-input").required = !listed;
-  $("auth").hidden = config.auth === "none";
+  $("conf-input").required = !some;
 }
 
 function choose(id) {
@@ -166,6 +190,7 @@ async function main() {
     $("token").value = "";
     notice = "";
     client.setToken(token);
+    loadList();
     tell();
   });
   addEventListener("hashchange", follow);
@@ -173,6 +198,8 @@ async function main() {
   setInterval(everySecond, 1000);
   await loadConfig();
   setInterval(loadConfig, CONFIG_EVERY_MS);
+  loadList();
+  setInterval(loadList, LIST_EVERY_MS);
   if (!wanted() && config.conferences?.length > 0) {
     history.replaceState(null, "", "#conf=" + config.conferences[0]);
     $("conf-select").value = config.conferences[0];
