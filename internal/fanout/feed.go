@@ -30,6 +30,7 @@ type Feed struct {
 	doc       *conference.Doc // nil: nothing was ever known
 	pos       conference.Position
 	list      *list
+	pacing    *pacing
 	appended  int  // bytes that went into the list, ever
 	whole     bool // doc is what it should be; else it waits for a snapshot
 	status    statusItem
@@ -89,6 +90,7 @@ func newFeed(conf string, opts FeedOptions) *Feed {
 		done: make(chan struct{}), kick: make(chan struct{}, 1),
 		snapshots: make(map[snapshotKey]*snapshot),
 	}
+	f.pacing = newPacing(opts.WriteRate)
 	f.list = newList(opts.ResumeWindow, opts.WindowBytes, f.trimmed)
 	return f
 }
@@ -140,6 +142,8 @@ func (f *Feed) loop(ctx context.Context) error {
 			}
 		case <-f.kick:
 			f.serve()
+		case <-f.pacing.timer.C:
+			f.due()
 		}
 	}
 }
@@ -148,8 +152,10 @@ func (f *Feed) loop(ctx context.Context) error {
 func (f *Feed) apply(d Delivery) error {
 	switch {
 	case d.Snapshot != nil:
+		f.flush()
 		f.load(d.Snapshot)
 	case d.Status != nil:
+		f.flush()
 		f.setStatus(*d.Status, d.Received)
 	case len(d.Entry) > 0:
 		if err := f.extend(d.Entry, d.Received); err != nil {
@@ -194,6 +200,13 @@ func (f *Feed) extend(entry []conference.Stamped, received time.Time) error {
 		}
 	}
 	f.pos.Seq = last(entry)
+	if f.readers > 0 && f.pacing.hold(entry, received, time.Now()) {
+		if len(f.pacing.held) >= maxHeld {
+			f.flush()
+		}
+		return nil
+	}
+	f.flush()
 	f.push(received, newContent(f.conf, f.opts.Encoder, entry, received))
 	return nil
 }
@@ -253,6 +266,7 @@ func (f *Feed) attach(a *attachment) bool {
 	if a.state.Load() == abandoned {
 		return true
 	}
+	f.flush()
 	resume := a.req.Resume
 	if !f.whole || resume != nil && resume.Epoch == f.pos.Epoch && resume.Seq > f.pos.Seq {
 		f.forget()
@@ -362,6 +376,7 @@ func (f *Feed) leave(r *Reader) {
 
 // serve reads the mail.
 func (f *Feed) serve() {
+	f.flush()
 	f.mu.Lock()
 	left := f.mail.left
 	f.mail.left = nil

@@ -34,6 +34,9 @@ type FeedOptions struct {
 	// ResumeWindow and WindowBytes bound each feed's list, as in LogOptions.
 	ResumeWindow time.Duration
 	WindowBytes  int
+	// WriteRate is how many frames a second a busy conference's readers are given: what comes faster is put together, for
+	// 1/WriteRate seconds at the most. Zero doesn't hold anything back.
+	WriteRate int
 	// Linger is how long a feed goes on after its last reader: zero is DefaultLinger, negative not at all.
 	Linger time.Duration
 	// MaxFeeds bounds the conferences that are followed at a time: zero is DefaultMaxFeeds.
