@@ -22,7 +22,7 @@ const (
 	maxQueue = 256
 	// maxPending is how many subscribes and unsubscribes of a connection may be waiting for the Source.
 	maxPending = 256
-	// keepBuffer is the largest read buffer that a connection keeps between messages, in bytes.
+	// keepBuffer is the largest buffer of a message that is kept for the next one, in bytes.
 	keepBuffer = 4 << 10
 )
 
@@ -32,6 +32,7 @@ type conn struct {
 	s       *Server
 	session string        // names the connection to its client and in logs
 	nc      net.Conn      // the socket, set by accept
+	half    *readHalf     // what the library reads, set by accept
 	writer  *sharedWriter // set by accept; nil: the socket can't be tried
 	space   chan struct{} // told when the writer has taken the queue
 	cleaned chan struct{} // closed when the writer has ended for good
@@ -39,8 +40,8 @@ type conn struct {
 	// owned by the reader
 	ident     Identity
 	rate      *rate.Limiter
-	tolerated *rate.Limiter // messages beyond the rate
-	buf       []byte
+	tolerated *rate.Limiter  // messages beyond the rate
+	buf       *[]byte        // while a message is handled
 	asks      sync.WaitGroup // goroutines in which subscribes wait
 
 	// owned by the writer
@@ -66,6 +67,7 @@ type conn struct {
 	pong    []byte           // a control frame's payload; the newest is enough (RFC 6455, section 5.5.3)
 	echo    []byte           // the close frame's payload that the client sent
 	closed  bool             // the writer takes no more items
+	leaving bool             // no subscribe waits any more
 }
 
 func newConn(s *Server, ident Identity) *conn {
@@ -100,18 +102,42 @@ func (c *conn) expireAt(t time.Time) {
 	c.expires.Store(t.UnixNano())
 }
 
-// serve runs the connection until it has ended and none of its goroutines is left.
-func (c *conn) serve(ws *websocket.Conn) {
-	ctx, cancel := context.WithCancelCause(context.Background())
+// greet says welcome, or has the writer say why not.
+func (c *conn) greet() {
 	if c.closeCause() == causeNone {
 		c.reply(typeWelcome, c.appendWelcome(nil, "", c.ident))
 	} else {
 		c.kick()
 	}
-	err := c.read(ctx, ws)
-	cancel(errors.New("edge: connection has ended"))
-	c.end(ws, err)
-	c.asks.Wait()
+}
+
+// serve runs the connection until it has ended and none of its goroutines is left. Its own goroutine does no more than wait
+// for something to read, so that it never needs more than the smallest stack there is, 2 KiB: one that has grown to 4 is
+// never made smaller again. What is read is worked off by a goroutine that goes when there is no more.
+func (c *conn) serve(ws *websocket.Conn) {
+	over := make(chan bool, 1)
+	for {
+		c.await()
+		go func() { over <- c.work(ws) }()
+		if <-over {
+			return
+		}
+	}
+}
+
+// work takes the messages that are there. True: that was the connection's end.
+func (c *conn) work(ws *websocket.Conn) (over bool) {
+	for {
+		if err := c.read(ws); err != nil {
+			c.asksOver()
+			c.end(ws, err)
+			c.asks.Wait()
+			return true
+		}
+		if c.mustWait() {
+			return false
+		}
+	}
 }
 
 // end has the writer say the last word, if there is one and the client still listens, and closes the socket.
@@ -203,40 +229,42 @@ func (c *conn) control(frame []byte) {
 	c.kick()
 }
 
-// read takes messages until the connection is over, and returns why it is.
-func (c *conn) read(ctx context.Context, ws *websocket.Conn) error {
-	for {
-		typ, r, err := ws.Reader(context.Background()) // ended by the socket: the library would close it without a word
-		if err != nil {
-			return err
-		}
-		if c.closeCause() == causeNone && typ == websocket.MessageBinary {
-			c.shut(causeBinary)
-		}
-		data, err := c.readMessage(r)
-		if err != nil {
-			return err
-		}
-		if len(data) > c.s.cfg.MaxMessage {
-			c.shut(causeTooLarge)
-		}
-		c.waitForWriter()
-		if c.closeCause() != causeNone { // only the client's close frame is waited for
-			if _, err := io.Copy(io.Discard, r); err != nil {
-				return err
-			}
-			continue
-		}
-		c.handle(ctx, data)
+// read takes a message; an error is why the connection is over.
+func (c *conn) read(ws *websocket.Conn) error {
+	typ, r, err := ws.Reader(context.Background()) // ended by the socket: the library would close it without a word
+	if err != nil {
+		return err
 	}
+	if c.closeCause() == causeNone && typ == websocket.MessageBinary {
+		c.shut(causeBinary)
+	}
+	data, err := c.readMessage(r)
+	if err != nil {
+		return err
+	}
+	defer c.letGo()
+	if len(data) > c.s.cfg.MaxMessage {
+		c.shut(causeTooLarge)
+	}
+	c.waitForWriter()
+	if c.closeCause() != causeNone { // only the client's close frame is waited for
+		_, err := io.Copy(io.Discard, r)
+		return err
+	}
+	c.handle(data)
+	return nil
 }
 
-// readMessage reads a message into the connection's buffer, and no more than a byte beyond the limit.
+// readMessage reads a message into a buffer that is the connection's until letGo, and no more than a byte beyond the limit.
 func (c *conn) readMessage(r io.Reader) ([]byte, error) {
-	if cap(c.buf) > keepBuffer || c.buf == nil {
-		c.buf = make([]byte, 0, 512)
+	if c.buf == nil {
+		c.buf, _ = c.s.buffers.Get().(*[]byte)
 	}
-	buf := c.buf[:0]
+	if c.buf == nil {
+		fresh := make([]byte, 0, 512)
+		c.buf = &fresh
+	}
+	buf := (*c.buf)[:0]
 	most := c.s.cfg.MaxMessage
 	for len(buf) <= most {
 		if len(buf) == cap(buf) {
@@ -251,8 +279,16 @@ func (c *conn) readMessage(r io.Reader) ([]byte, error) {
 			return nil, err
 		}
 	}
-	c.buf = buf
+	*c.buf = buf
 	return buf, nil
+}
+
+// letGo gives the buffer of a message back, so that an idle connection has none.
+func (c *conn) letGo() {
+	if c.buf != nil && cap(*c.buf) <= keepBuffer {
+		c.s.buffers.Put(c.buf)
+	}
+	c.buf = nil
 }
 
 // waitForWriter holds the reader up while the client doesn't take the answers that it has asked for.
@@ -269,7 +305,7 @@ func (c *conn) waitForWriter() {
 }
 
 // handle does what a message asks.
-func (c *conn) handle(ctx context.Context, data []byte) {
+func (c *conn) handle(data []byte) {
 	within := c.rate.Allow()
 	if !within && !c.tolerated.Allow() {
 		c.shut(causeFlood)
@@ -289,17 +325,17 @@ func (c *conn) handle(ctx context.Context, data []byte) {
 	case m.typ == "ping":
 		c.reply(typePong, appendPong(nil, m.id))
 	case m.typ == "auth":
-		c.renew(ctx, m)
+		c.renew(m)
 	case m.typ == "subscribe":
-		c.subscribe(ctx, m)
+		c.subscribe(m)
 	case m.typ == "unsubscribe":
-		c.unsubscribe(ctx, m)
+		c.unsubscribe(m)
 	}
 }
 
 // renew replaces the connection's token. The writer, which knows what is live, has the last word.
-func (c *conn) renew(ctx context.Context, m message) {
-	ident, err := c.s.cfg.Auth.Authenticate(ctx, m.token)
+func (c *conn) renew(m message) {
+	ident, err := c.s.cfg.Auth.Authenticate(context.Background(), m.token)
 	switch {
 	case errors.Is(err, ErrTokenExpired):
 		c.refuse(refusal{m.id, errUnauthorized, "token has expired"})

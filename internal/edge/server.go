@@ -82,6 +82,8 @@ type Server struct {
 	pace    pace
 	gzips   sync.Pool // of *gzip.Writer
 	shared  *shared
+	tidier  tidier
+	buffers sync.Pool // of *[]byte, for messages of clients
 
 	mu       sync.Mutex // a leaf; guards what follows
 	conns    map[peer]struct{}
@@ -200,19 +202,23 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.register(c)
+	s.tidier.made.Add(1)
+	if admitted {
+		s.cfg.Metrics.Connections(1)
+	}
+	c.greet()
 	// A goroutine of its own, so that the request, its buffers and the stack of its handler are let go.
 	go s.run(c, ws, ident.Subject, admitted)
 }
 
 // run serves a connection that was upgraded.
 func (s *Server) run(c *conn, ws *websocket.Conn, subject string, admitted bool) {
-	defer s.release(c, subject, admitted)
-	if admitted {
-		s.cfg.Metrics.Connections(1)
-		defer s.cfg.Metrics.Connections(-1)
-	}
 	c.serve(ws)
+	if admitted {
+		s.cfg.Metrics.Connections(-1)
+	}
 	s.closed(c.closeCause())
+	s.release(c, subject, admitted)
 }
 
 // screen looks at what the client brings.
@@ -291,6 +297,9 @@ func (s *Server) Run(ctx context.Context) error {
 				c.tick(now, s.cfg.Heartbeat-tick*3/2) // so that the next tick is in time for sure
 			}
 			clear(buf) // what has gone shall not be kept
+			if s.tidier.due(now) {
+				writers.Go(tidy)
+			}
 			if now.Sub(swept) >= sweepEvery {
 				swept = now
 				s.sweep(now)

@@ -59,3 +59,10 @@ func writeNow(fd uintptr, b []byte) (int, error) {
 		}
 	}
 }
+
+// readable says whether reading would give something, if only an error.
+func readable(fd uintptr) bool {
+	var b [1]byte
+	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	return err != syscall.EAGAIN && err != syscall.EINTR
+}

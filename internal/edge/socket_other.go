@@ -15,3 +15,6 @@ func rawSocket(net.Conn) syscall.RawConn { return nil }
 
 // writeNow is never called.
 func writeNow(uintptr, []byte) (int, error) { return 0, syscall.ENOTSUP }
+
+// readable is never called.
+func readable(uintptr) bool { return true }

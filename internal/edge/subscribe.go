@@ -27,6 +27,8 @@ type slot struct {
 	busy bool // a goroutine works through ops
 	refs int  // requests that have had no answer yet, whether in ops, at the Source or with the writer
 	ops  []op
+
+	cancel context.CancelFunc // ends the wait of the subscribe that is at the Source; nil: none is
 }
 
 // op is a request about a conference.
@@ -39,7 +41,7 @@ type op struct {
 }
 
 // subscribe checks a request, in the reader, and has it wait its turn.
-func (c *conn) subscribe(ctx context.Context, m message) {
+func (c *conn) subscribe(m message) {
 	p := c.ident.Scopes.Profile()
 	visible := p.VisibleTopics()
 	asked := m.topics
@@ -55,16 +57,16 @@ func (c *conn) subscribe(ctx context.Context, m message) {
 	if r := m.resume; r != nil && r.epoch != "" && r.view == conference.View(o.topics, p) {
 		o.resume = &conference.Position{Epoch: r.epoch, Seq: r.seq}
 	}
-	c.enter(ctx, m.conference, o)
+	c.enter(m.conference, o)
 }
 
 // unsubscribe ends a subscription after what was asked about the conference before.
-func (c *conn) unsubscribe(ctx context.Context, m message) {
-	c.enter(ctx, m.conference, op{id: m.id, unsubscribe: true})
+func (c *conn) unsubscribe(m message) {
+	c.enter(m.conference, op{id: m.id, unsubscribe: true})
 }
 
 // enter puts a request behind the others about its conference.
-func (c *conn) enter(ctx context.Context, conf string, o op) {
+func (c *conn) enter(conf string, o op) {
 	limit := c.s.cfg.MaxSubscriptions
 	c.mu.Lock()
 	sl := c.slots[conf]
@@ -95,12 +97,12 @@ func (c *conn) enter(ctx context.Context, conf string, o op) {
 	sl.busy = true
 	c.mu.Unlock()
 	if start {
-		c.asks.Go(func() { c.work(ctx, conf, sl) })
+		c.asks.Go(func() { c.answer(conf, sl) })
 	}
 }
 
-// work brings a conference's requests before the Source and the writer, one after the other.
-func (c *conn) work(ctx context.Context, conf string, sl *slot) {
+// answer brings a conference's requests before the Source and the writer, one after the other.
+func (c *conn) answer(conf string, sl *slot) {
 	for {
 		c.mu.Lock()
 		if len(sl.ops) == 0 {
@@ -114,15 +116,17 @@ func (c *conn) work(ctx context.Context, conf string, sl *slot) {
 		if o.unsubscribe {
 			c.enqueue(item{kind: itemDetach, conf: conf, id: o.id})
 		} else {
-			c.ask(ctx, conf, o)
+			c.ask(conf, sl, o)
 		}
 	}
 }
 
 // ask subscribes at the Source and hands the outcome to the writer.
-func (c *conn) ask(ctx context.Context, conf string, o op) {
-	ctx, cancel := context.WithTimeout(ctx, subscribeWait)
+func (c *conn) ask(conf string, sl *slot, o op) {
+	ctx, cancel := context.WithTimeout(context.Background(), subscribeWait)
 	defer cancel()
+	c.waiting(sl, cancel)
+	defer c.waiting(sl, nil)
 	l := &live{conf: conf, profile: o.profile}
 	sub, err := c.s.cfg.Source.Subscribe(ctx, Request{
 		Conference: conf, Topics: o.topics, Profile: o.profile, Resume: o.resume,
@@ -149,6 +153,34 @@ func (c *conn) ask(ctx context.Context, conf string, o op) {
 	msg := appendSubscribed(nil, o.id, conf, o.topics, conference.View(o.topics, o.profile), sub.Recovered())
 	if !c.enqueue(item{kind: itemAttach, typ: typeSubscribed, bytes: msg, conf: conf, id: o.id, live: l}) {
 		sub.Close()
+	}
+}
+
+// waiting keeps what ends a subscribe's wait. A context for the whole connection would cost more than all else about a
+// subscription.
+func (c *conn) waiting(sl *slot, cancel context.CancelFunc) {
+	c.mu.Lock()
+	sl.cancel = cancel
+	leaving := c.leaving
+	c.mu.Unlock()
+	if leaving && cancel != nil {
+		cancel()
+	}
+}
+
+// asksOver ends all waiting: nobody is left to hear the answers.
+func (c *conn) asksOver() {
+	c.mu.Lock()
+	c.leaving = true
+	var cancels []context.CancelFunc
+	for _, sl := range c.slots {
+		if sl.cancel != nil {
+			cancels = append(cancels, sl.cancel)
+		}
+	}
+	c.mu.Unlock()
+	for _, cancel := range cancels {
+		cancel()
 	}
 }
 

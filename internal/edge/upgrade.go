@@ -83,8 +83,11 @@ type upgrader struct {
 	c *conn
 }
 
-// controlBuffer holds the largest control frame, 127 bytes unmasked, so that each comes in one write.
-const controlBuffer = 256
+// readBuffer holds the header of a frame and most messages, in bytes. What is longer is read past it.
+const readBuffer = 256
+
+// controlBuffer holds the largest control frame, 127 bytes, so that each comes in one write.
+const controlBuffer = 128
 
 // Hijack takes the socket over for c.
 func (u *upgrader) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -98,13 +101,46 @@ func (u *upgrader) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		u.c.writer = u.c.s.shared.pick()
 	}
 	half := &readHalf{Conn: nc, c: u.c}
-	return half, bufio.NewReadWriter(rw.Reader, bufio.NewWriterSize(half, controlBuffer)), nil
+	if n := rw.Reader.Buffered(); n > 0 { // a client may send before it has the answer
+		early, _ := rw.Reader.Peek(n)
+		half.early = append([]byte(nil), early...)
+	}
+	// The request's own buffers are 4 KiB each, which is more than all else that an idle client costs.
+	half.buffered, u.c.half = bufio.NewReaderSize(half, readBuffer), half
+	return half, bufio.NewReadWriter(half.buffered, bufio.NewWriterSize(half, controlBuffer)), nil
 }
 
 // readHalf is a socket as the library sees it.
 type readHalf struct {
 	net.Conn
-	c *conn
+	c     *conn
+	early []byte // came with the request; read first
+
+	buffered *bufio.Reader // the library's, over this
+}
+
+// Read implements net.Conn.
+func (h *readHalf) Read(b []byte) (int, error) {
+	if len(h.early) > 0 {
+		n := copy(b, h.early)
+		if h.early = h.early[n:]; len(h.early) == 0 {
+			h.early = nil
+		}
+		return n, nil
+	}
+	return h.Conn.Read(b)
+}
+
+// mustWait says whether nothing that was received is left, and the socket can be waited for without reading.
+func (c *conn) mustWait() bool {
+	return c.out.raw != nil && len(c.half.early) == 0 && c.half.buffered.Buffered() == 0
+}
+
+// await waits until there is something to read, or reading fails.
+func (c *conn) await() {
+	if c.mustWait() {
+		_ = c.out.raw.Read(readable) // an error is the library's to find
+	}
 }
 
 // Write takes a control frame.
