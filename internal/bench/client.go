@@ -17,7 +17,7 @@ import (
 
 const (
 	firstBuffer = 4 << 10  // bytes; grows to what the largest frame needs
-	keepWhole   = 64 << 10 // a longer frame, which is a snapshot, is looked at only in front
+	keepWhole   = 64 << 10 // a longer snapshot is looked at only in front
 	slowRead    = 500      // bytes that a client with a pace reads at once
 	slowBuffer  = 4 << 10  // its socket's receive buffer, so that the kernel doesn't read for it
 	dialWait    = 30 * time.Second
@@ -50,8 +50,13 @@ type client struct {
 	ready     atomic.Bool // subscribed, with a snapshot or resumed
 }
 
-// errHandshake: the server doesn't speak WebSocket, or refused.
-var errHandshake = errors.New("bench: handshake refused")
+// Errors of dial.
+var (
+	// errHandshake: the server doesn't speak WebSocket, or refused.
+	errHandshake = errors.New("bench: handshake refused")
+	// errBusy: it takes no more handshakes for the moment.
+	errBusy = errors.New("bench: handshake put off")
+)
 
 // dial connects, speaks the handshake and subscribes.
 func (c *client) dial(ctx context.Context) error {
@@ -98,11 +103,19 @@ func (c *client) greet() error {
 		}
 		head = bytes.Index(c.buf[:c.w], []byte("\r\n\r\n"))
 	}
+	if bytes.HasPrefix(c.buf, []byte("HTTP/1.1 429 ")) {
+		return errBusy
+	}
 	if !bytes.HasPrefix(c.buf, []byte("HTTP/1.1 101 ")) {
 		line, _, _ := bytes.Cut(c.buf[:head], []byte("\r\n"))
 		return fmt.Errorf("%w: %.80q", errHandshake, line)
 	}
 	c.r = head + 4
+	return c.subscribe()
+}
+
+// subscribe asks for the group's conference, from where the client is.
+func (c *client) subscribe() error {
 	resume := ""
 	if c.epoch != "" {
 		resume = fmt.Sprintf(`,"resume":{"epoch":%q,"view":%q,"seq":%d}`, c.epoch, c.view, c.seq.Load())
@@ -160,7 +173,7 @@ func (c *client) run() error {
 				break
 			}
 			whole := head + n
-			if whole > c.w-c.r && n <= keepWhole {
+			if whole > c.w-c.r && (n <= keepWhole || c.w-c.r <= head || c.buf[c.r+head] == '[') {
 				c.room(whole)
 				break
 			}
@@ -283,6 +296,8 @@ func (c *client) other(msg []byte) {
 		c.snapshots.Add(1)
 		c.ready.Store(true)
 	case "error":
+		// The conference isn't there yet, or a worker is behind: the answer to both is to ask again.
 		c.crowd.refused.Add(1)
+		time.AfterFunc(time.Second, func() { _ = c.subscribe() })
 	}
 }

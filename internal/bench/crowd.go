@@ -85,10 +85,9 @@ func (c *Crowd) Connect(ctx context.Context) error {
 				if i >= len(c.clients) || ctx.Err() != nil {
 					return
 				}
-				if errs[w] = c.clients[i].dial(ctx); errs[w] != nil {
+				if _, errs[w] = c.join(ctx, c.clients[i]); errs[w] != nil {
 					return
 				}
-				c.start(c.clients[i])
 				if n := done.Add(1); c.cfg.Progress != nil && n%1000 == 0 {
 					c.cfg.Progress(int(n))
 				}
@@ -100,6 +99,25 @@ func (c *Crowd) Connect(ctx context.Context) error {
 		return err
 	}
 	return poll(ctx, "subscriptions", c.Ready)
+}
+
+// join connects a client, again and again where the server puts handshakes off, and starts to read. It returns how often
+// it was put off.
+func (c *Crowd) join(ctx context.Context, cl *client) (putOff int64, err error) {
+	for {
+		err := cl.dial(ctx)
+		if err == nil {
+			c.start(cl)
+			return putOff, nil
+		}
+		if !errors.Is(err, errBusy) {
+			return putOff, err
+		}
+		putOff++
+		if !wait(ctx, 100*time.Millisecond+rand.N(400*time.Millisecond)) {
+			return putOff, context.Cause(ctx)
+		}
+	}
 }
 
 // start reads a client's frames in a goroutine.
@@ -122,8 +140,8 @@ func (c *Crowd) Ready() bool {
 }
 
 // Reconnect cuts all connections, calls meanwhile, and has every client come back at once and go on where it was. It
-// returns how many handshakes were refused and tried again.
-func (c *Crowd) Reconnect(ctx context.Context, meanwhile func()) (refused int64, err error) {
+// returns how many handshakes were put off and tried again.
+func (c *Crowd) Reconnect(ctx context.Context, meanwhile func()) (putOff int64, err error) {
 	c.closing.Store(true)
 	for _, cl := range c.clients {
 		_ = cl.nc.Close()
@@ -133,20 +151,20 @@ func (c *Crowd) Reconnect(ctx context.Context, meanwhile func()) (refused int64,
 	meanwhile()
 	var wg sync.WaitGroup
 	again := atomic.Int64{}
-	for _, cl := range c.clients {
+	errs := make([]error, len(c.clients))
+	for i, cl := range c.clients {
 		cl.ready.Store(false)
 		cl.recovered.Store(false)
 		wg.Go(func() {
-			for cl.dial(ctx) != nil {
-				again.Add(1)
-				if !wait(ctx, 100*time.Millisecond+rand.N(400*time.Millisecond)) {
-					return
-				}
-			}
-			c.start(cl)
+			var n int64
+			n, errs[i] = c.join(ctx, cl)
+			again.Add(n)
 		})
 	}
 	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return again.Load(), err
+	}
 	return again.Load(), poll(ctx, "resumed subscriptions", c.Ready)
 }
 

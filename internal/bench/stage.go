@@ -162,7 +162,7 @@ type Target struct {
 
 // Serve starts a gateway and waits until it listens.
 func (s *Stage) Serve(ctx context.Context, args ...string) (*Target, error) {
-	cmd, _, err := s.child(ctx, true, s.Binary, append([]string{"serve", "--config", s.file("gateway.yaml")}, args...)...)
+	cmd, _, err := s.child(ctx, true, s.Binary, append([]string{"serve", "--config", s.file("gateway.yaml"), "--pprof"}, args...)...)
 	if err != nil {
 		return nil, err
 	}
