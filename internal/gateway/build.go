@@ -54,7 +54,8 @@ func Build(opts Options) (*Worker, error) {
 		return nil, errors.Join(err, w.store.close())
 	}
 	w.feeds = fanout.NewFeeds(fanout.FeedOptions{
-		Log: w.store.Log, Encoder: edge.Encoder{}, Known: w.known, ResumeWindow: opts.ResumeWindow, Logger: w.log,
+		Log: w.store.Log, Encoder: edge.Encoder{}, Known: w.known, ResumeWindow: opts.ResumeWindow, WriteRate: fanout.DefaultWriteRate,
+		Logger: w.log,
 	})
 	pageConfig := page.Config{Auth: opts.Auth}
 	if opts.Auth == AuthNone { // else the ids are for those who have a token
