@@ -2,9 +2,6 @@ package confctl
 
 import "confgate/internal/rawjson"
 
-// DefaultTypes are the notify types that the reference documents, in its order: what to subscribe unless told otherwise.
-func DefaultTypes() []string { return append([]string(nil), kindNames[1:]...) }
-
 // AppendSubscribe appends a Subscribe request (chapter 6.1.3.2) for the named notify types. Its data is a string that
 // holds JSON, as in every sample, without the conferenceID that the table demands and no sample has. sequence is echoed
 // by the answer.
