@@ -318,6 +318,33 @@ func TestKeyRotation(t *testing.T) {
 	})
 }
 
+// A connection is renewed by a token of a key that has just been published, and ends with that one.
+func TestRenewByRotatedKey(t *testing.T) {
+	t.Parallel()
+	before, after := edSigner(t, "1"), edSigner(t, "2")
+	synctest.Test(t, func(t *testing.T) {
+		is := newIssuer(t, http.StatusOK, keySet(before))
+		defer is.stop()
+		w := bubble(t, func(c *Config) { c.Auth = is.verifier })
+		lasting := func(d time.Duration) func(jwt.MapClaims) {
+			exp := time.Now().Add(d).Unix()
+			return func(c jwt.MapClaims) { c["exp"] = exp }
+		}
+		c := w.dial(nil, subprotocol, bearerPrefix+before.sign(t, "1", lasting(time.Minute)))
+		c.greet()
+		began := time.Now()
+		is.set(http.StatusOK, keySet(after))
+		c.send(`{"type":"auth","id":"r","token":"` + after.sign(t, "2", lasting(3*time.Minute)) + `"}`)
+		if got := c.next(); !strings.HasPrefix(got, `{"type":"welcome","id":"r"`) {
+			t.Fatalf("answer = %s, want a welcome", got)
+		}
+		c.wantClosed(codeUnauthorized)
+		if lived := time.Since(began); lived < 3*time.Minute || lived > 3*time.Minute+2*time.Second {
+			t.Errorf("closed after %v, want 3m", lived)
+		}
+	})
+}
+
 // Tokens of made-up keys don't make the worker flood the issuer, nor wait for long.
 func TestUnknownKeysAreFetchedSeldom(t *testing.T) {
 	t.Parallel()
