@@ -116,7 +116,7 @@ func TestExitStatus(t *testing.T) {
 		{"version", []string{"version"}, 0, ""},
 		{"help", []string{"serve", "--help"}, 0, ""},
 		{"unknown command", []string{"server"}, 2, `unknown command "server"`},
-		{"unknown flag", []string{"serve", "--on-demand"}, 2, "unknown flag: --on-demand (see gateway serve --help)"},
+		{"unknown flag", []string{"serve", "--no-such-flag"}, 2, "unknown flag: --no-such-flag (see gateway serve --help)"},
 		{"argument too many", []string{"serve", "now"}, 2, "got 1 argument(s), want: gateway serve [flags]"},
 		{"argument missing", []string{"watch"}, 2, "got 0 argument(s), want: gateway watch CONFERENCE [flags]"},
 		{"password as an argument", []string{"serve", "--conference", "1=hunter2", "2=hunter2"}, 2, "got 1 argument(s)"},

@@ -17,6 +17,7 @@ import (
 	"confgate/internal/edge"
 	"confgate/internal/edge/page"
 	"confgate/internal/fanout"
+	"confgate/internal/ownership"
 	"confgate/internal/session"
 	"confgate/internal/subscribe"
 	"confgate/internal/telemetry"
@@ -50,7 +51,11 @@ func Build(opts Options) (*Worker, error) {
 	if w.store, err = w.openLog(keys.ring); err != nil {
 		return nil, err
 	}
-	if w.sessions, err = w.sessionConfigs(keys.refusal); err != nil {
+	holder, err := w.newHolder(keys.refusal)
+	if err != nil {
+		return nil, errors.Join(err, w.store.close())
+	}
+	if w.fleet, err = w.newFleet(holder); err != nil {
 		return nil, errors.Join(err, w.store.close())
 	}
 	w.feeds = fanout.NewFeeds(fanout.FeedOptions{
@@ -62,7 +67,7 @@ func Build(opts Options) (*Worker, error) {
 		pageConfig.Conferences = w.conferenceIDs
 	}
 	w.edge = edge.New(edge.Config{
-		Source: source{w.feeds, w.conferenceIDs, w.owner}, Auth: auth, Metrics: w.metrics, Log: w.log,
+		Source: w.source(), Registry: registry{w.fleet}, Auth: auth, Metrics: w.metrics, Log: w.log,
 		Page: page.Handler(pageConfig), AllowedOrigins: opts.AllowedOrigins, WorkerID: opts.WorkerID,
 		MaxConnections: opts.MaxConnections, MaxPerSubject: opts.MaxConnectionsPerSubject,
 		MaxSubscriptions: opts.MaxSubscriptions, MessageRate: opts.MessageRate, MaxMessage: opts.MaxMessageBytes, RequestRate: opts.RequestRate,
@@ -72,6 +77,15 @@ func Build(opts Options) (*Worker, error) {
 		return nil, errors.Join(err, w.store.close())
 	}
 	return w, nil
+}
+
+// source is where the edge gets conferences from; on demand, its subscribers are counted.
+func (w *Worker) source() edge.Source {
+	s := source{feeds: w.feeds, known: w.known, ids: w.conferenceIDs, owner: w.owner}
+	if !w.opts.OnDemand {
+		return s
+	}
+	return demanded{s, newDemand(w.fleet, w.log)}
 }
 
 // listen opens both listeners or none.
@@ -88,33 +102,6 @@ func (w *Worker) listen() error {
 		return errors.Join(fmt.Errorf("gateway: --admin-listen: %w", err), w.clients.Close())
 	}
 	return nil
-}
-
-// known says whether a conference is one that this fleet holds. Until workers share conferences out, each is named to
-// every worker that is to serve it.
-func (w *Worker) known(conf string) bool {
-	for _, c := range w.opts.Conferences {
-		if c.ID == conf {
-			return true
-		}
-	}
-	return false
-}
-
-func (w *Worker) conferenceIDs() []string {
-	ids := make([]string, len(w.opts.Conferences))
-	for i, c := range w.opts.Conferences {
-		ids[i] = c.ID
-	}
-	return ids
-}
-
-// owner is the worker that holds a conference. A log in this process has no other; with a shared one that isn't known here.
-func (w *Worker) owner(string) string {
-	if w.opts.RedisURL.Empty() {
-		return w.opts.WorkerID
-	}
-	return ""
 }
 
 // authenticator is what knows clients. It sets w.keys where there are any.
@@ -171,11 +158,19 @@ func (o Options) sealKeys() (sealKeys, error) {
 	return sealKeys{ring, mac.Sum(nil)}, nil
 }
 
+// openLog opens what workers share, or the like of it for one worker.
 func (w *Worker) openLog(keys *fanout.Keyring) (store, error) {
+	rate, err := session.ParseRate(w.opts.ProviderRate)
+	if err != nil {
+		return store{}, fmt.Errorf("gateway: --provider-rate: %w", err)
+	}
 	logOptions := fanout.LogOptions{ResumeWindow: w.opts.ResumeWindow, Metrics: w.metrics, Logger: w.log}
 	if w.opts.RedisURL.Empty() {
 		idle := func(ctx context.Context) error { <-ctx.Done(); return nil }
-		return store{fanout.NewMemoryLog(logOptions), idle, func() error { return nil }}, nil
+		return store{
+			Log: fanout.NewMemoryLog(logOptions), run: idle, close: func() error { return nil },
+			fleet: ownership.NewMemoryStore(), limiter: session.NewLimiter(rate),
+		}, nil
 	}
 	redisOptions, err := parseRedisURL(w.opts.RedisURL.Reveal())
 	if err != nil {
@@ -183,14 +178,21 @@ func (w *Worker) openLog(keys *fanout.Keyring) (store, error) {
 	}
 	client := redis.NewUniversalClient(redisOptions)
 	log := fanout.NewRedisLog(client, keys, logOptions)
-	return store{log, log.Run, client.Close}, nil
+	var sealer ownership.Sealer
+	if keys != nil { // a nil *Keyring in an interface would not be nil
+		sealer = keys
+	}
+	return store{
+		Log: log, run: log.Run, close: client.Close,
+		fleet: ownership.NewRedisStore(client, sealer), limiter: ownership.NewRate(client, rate.Calls, rate.Per),
+	}, nil
 }
 
-// sessionConfigs is what to run a session of for each conference.
-func (w *Worker) sessionConfigs(refusalKey []byte) ([]session.Config, error) {
+// newHolder is what makes sessions.
+func (w *Worker) newHolder(refusalKey []byte) (holder, error) {
 	base, err := parseOrigin(w.opts.ProviderURL, "https", "http")
 	if err != nil {
-		return nil, fmt.Errorf("gateway: --provider-url: %w", err)
+		return holder{}, fmt.Errorf("gateway: --provider-url: %w", err)
 	}
 	// The server name is that of links, which go to addresses; the API has a name of its own, unless it is an address too.
 	apiName := ""
@@ -200,20 +202,16 @@ func (w *Worker) sessionConfigs(refusalKey []byte) ([]session.Config, error) {
 	apiTLS, err := session.TLSConfig(w.opts.ProviderCAFile, apiName)
 	if err != nil {
 		s, _ := findSetting(settings(), "provider-ca-file")
-		return nil, &BadValue{Flag: s.name, Value: w.opts.ProviderCAFile, Want: s.want}
+		return holder{}, &BadValue{Flag: s.name, Value: w.opts.ProviderCAFile, Want: s.want}
 	}
 	linkTLS := apiTLS.Clone()
 	linkTLS.ServerName = w.opts.ProviderServerName
-	rate, err := session.ParseRate(w.opts.ProviderRate)
-	if err != nil {
-		return nil, fmt.Errorf("gateway: --provider-rate: %w", err)
-	}
 	types, err := subscribe.Types(w.opts.Topics)
 	if err != nil {
-		return nil, fmt.Errorf("gateway: --topics: %w", err)
+		return holder{}, fmt.Errorf("gateway: --topics: %w", err)
 	}
 	shared := session.Config{
-		Log: w.store.Log, Limiter: session.NewLimiter(rate),
+		Log: w.store.Log, Limiter: w.store.limiter,
 		API: &confctl.API{Base: base, HTTP: session.HTTPClient(apiTLS)}, TLS: linkTLS,
 		Types: types, Numbering: subscribe.Numbering(w.opts.ProviderNumbering),
 		Refresh: w.opts.RefreshInterval, Heartbeat: w.opts.HeartbeatInterval,
@@ -221,17 +219,14 @@ func (w *Worker) sessionConfigs(refusalKey []byte) ([]session.Config, error) {
 	}
 	if w.opts.ProviderWSURL != "" {
 		if shared.WSURL, err = parseOrigin(w.opts.ProviderWSURL, "wss", "ws"); err != nil {
-			return nil, fmt.Errorf("gateway: --provider-ws-url: %w", err)
+			return holder{}, fmt.Errorf("gateway: --provider-ws-url: %w", err)
 		}
 	}
-	var configs []session.Config
+	passwords := map[string]confctl.Secret{}
 	for _, c := range w.opts.Conferences {
-		cfg := shared
-		cfg.Conference = c.ID
-		if cfg.Password, err = c.password(); err != nil {
-			return nil, err
+		if passwords[c.ID], err = c.password(); err != nil {
+			return holder{}, err
 		}
-		configs = append(configs, cfg)
 	}
-	return configs, nil
+	return holder{shared: shared, passwords: passwords}, nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,6 +13,7 @@ import (
 
 	"confgate/internal/edge"
 	"confgate/internal/fanout"
+	"confgate/internal/ownership"
 	"confgate/internal/session"
 	"confgate/internal/telemetry"
 )
@@ -39,14 +39,16 @@ type Worker struct {
 	feeds              *fanout.Feeds
 	edge               *edge.Server
 	keys               *edge.KeySet // nil: none
-	sessions           []session.Config
+	fleet              *ownership.Worker
 }
 
 // store is the log and what it needs to live.
 type store struct {
 	fanout.Log
-	run   func(ctx context.Context) error
-	close func() error
+	run     func(ctx context.Context) error
+	close   func() error
+	fleet   ownership.Store
+	limiter session.Limiter
 }
 
 // Addr is where clients connect.
@@ -70,8 +72,6 @@ func (w *Worker) Run(ctx context.Context) error {
 	parts, stopParts := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopParts()
 	group, parts := errgroup.WithContext(parts)
-	holding, stopHolding := context.WithCancel(parts)
-	defer stopHolding()
 
 	clients := newSockets(w.opts.MaxPending, w.metrics).guard(w.server(w.edge.Handler(), writeTimeout))
 	operators := w.server(telemetry.AdminHandler(w.metrics, &w.health, w.opts.Pprof), profileTimeout)
@@ -83,12 +83,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return serve(clients, w.clients) })
 	group.Go(func() error { return serve(operators, w.operators) })
-	var holders sync.WaitGroup
-	for _, cfg := range w.sessions {
-		holders.Go(func() {
-			hold(holding, w.log.With(telemetry.Conference(cfg.Conference)), sessionRun(cfg))
-		})
-	}
+	group.Go(func() error { return w.fleet.Run(parts) })
 	w.health.SetReady(true)
 	w.log.Info("ready")
 
@@ -100,7 +95,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		failed = context.Cause(parts)
 		w.log.Error("a part failed, leaving", zap.Error(failed))
 	}
-	w.drain(&holders, stopHolding)
+	w.drain()
 
 	_ = clients.Close()
 	stopParts()
@@ -119,23 +114,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
-// drain lets go of clients first and of links then, so that clients see no conference go stale on a worker that leaves.
-func (w *Worker) drain(holders *sync.WaitGroup, stopHolding func()) {
-	w.health.SetReady(false)
-	ctx, cancel := context.WithTimeout(context.Background(), w.opts.DrainTimeout)
-	defer cancel()
-	// A third for the closes, the rest for slow clients and for the links.
-	if err := w.edge.Drain(ctx, w.opts.DrainTimeout/3); err != nil {
-		w.log.Warn("clients were cut off, --drain-timeout is over", zap.Error(err))
-	}
-	stopHolding()
-	holders.Wait()
-}
-
 // announce logs what runs, and what an operator should know about how.
 func (w *Worker) announce() {
 	w.log.Info("starting", zap.Stringer("build", w.opts.Version), zap.Stringer("listen", w.Addr()),
-		zap.Stringer("admin", w.AdminAddr()), zap.Int("conferences", len(w.sessions)))
+		zap.Stringer("admin", w.AdminAddr()), zap.Int("conferences", len(w.opts.Conferences)))
 	for _, warning := range w.opts.Warnings {
 		w.log.Warn(warning)
 	}

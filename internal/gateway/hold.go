@@ -6,52 +6,42 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
-	"time"
 
-	"github.com/cenkalti/backoff/v5"
-	"go.uber.org/zap"
-
-	"confgate/internal/conference"
+	"confgate/internal/confctl"
+	"confgate/internal/ownership"
 	"confgate/internal/session"
-	"confgate/internal/telemetry"
 )
 
-// A session ends by itself only when something is broken, so it is started anew without haste.
-const (
-	restartFirst = time.Second
-	restartMost  = time.Minute
-	// restartSettled is how long a session must have run for its end to count as the first again.
-	restartSettled = 10 * time.Minute
-)
+// holder makes the sessions of the conferences that ownership gives this worker. The two don't know each other.
+type holder struct {
+	shared    session.Config            // less conference, password and tenure
+	passwords map[string]confctl.Secret // of the conferences that this worker's flags name
+}
 
-// hold runs the session of one conference, again and again, until ctx is done or another worker has claimed the
-// conference.
-func hold(ctx context.Context, log *zap.Logger, run func(context.Context) error) {
-	pause := &backoff.ExponentialBackOff{
-		InitialInterval: restartFirst, MaxInterval: restartMost, Multiplier: 2, RandomizationFactor: 0.5,
+// Open implements ownership.Holder.
+func (h holder) Open(hold *ownership.Hold) (ownership.Session, error) {
+	cfg := h.shared
+	cfg.Conference, cfg.Tenure, cfg.Successor = hold.Conference, hold, hold.Successor
+	cfg.Password = h.passwords[hold.Conference]
+	if hold.Password != nil { // what was put is newer than what flags say
+		cfg.Password = confctl.NewSecret(string(hold.Password))
 	}
-	pause.Reset()
-	for {
-		began := time.Now()
-		err := guard(ctx, run)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case errors.Is(err, conference.ErrFenced):
-			log.Warn("another worker holds this conference now, following it")
-			return
-		}
-		if time.Since(began) >= restartSettled {
-			pause.Reset()
-		}
-		delay := pause.NextBackOff()
-		log.Error("session ended, starting it anew", zap.Error(err), telemetry.Delay(delay))
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(delay):
-		}
+	s, err := session.New(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
 	}
+	return held{s}, nil
+}
+
+// held is a session as ownership wants it: one whose panics are its own, and whose password comes as bytes.
+type held struct{ *session.Session }
+
+// Run implements ownership.Session.
+func (h held) Run(ctx context.Context) error { return guard(ctx, h.Session.Run) }
+
+// SetPassword implements ownership.Session.
+func (h held) SetPassword(ctx context.Context, password []byte) error {
+	return h.Session.SetPassword(ctx, confctl.NewSecret(string(password)))
 }
 
 // errPanic marks a session that broke one of its own rules.
@@ -72,15 +62,4 @@ func guard(ctx context.Context, run func(context.Context) error) (err error) {
 		}
 	}()
 	return run(ctx)
-}
-
-// sessionRun is one run of a session from its configuration.
-func sessionRun(cfg session.Config) func(context.Context) error {
-	return func(ctx context.Context) error {
-		s, err := session.New(cfg)
-		if err != nil {
-			return err
-		}
-		return s.Run(ctx)
-	}
 }

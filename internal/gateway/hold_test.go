@@ -3,105 +3,62 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
+	"net/url"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-	"go.uber.org/zap/zaptest/observer"
-
-	"confgate/internal/conference"
+	"confgate/internal/confctl"
+	"confgate/internal/fanout"
+	"confgate/internal/ownership"
+	"confgate/internal/session"
 )
 
-func TestHoldRestartsWithGrowingPauses(t *testing.T) {
+func TestGuard(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		core, logs := observer.New(zapcore.DebugLevel)
-		ctx, cancel := context.WithCancel(t.Context())
-		var starts []time.Time
-		var lives time.Duration
-		hold(ctx, zap.New(core), func(ctx context.Context) error {
-			starts = append(starts, time.Now())
-			switch len(starts) {
-			case 12: // lives long, so that the next pause is a first one
-				lives = restartSettled
-				time.Sleep(lives)
-			case 14:
-				cancel()
-				<-ctx.Done()
-				return ctx.Err()
-			}
-			return errors.New("broken")
+	broken := errors.New("broken")
+	tests := []struct {
+		name         string
+		run          func(context.Context) error
+		panics       bool
+		says, hushes string
+	}{
+		{"ends", func(context.Context) error { return nil }, false, "", ""},
+		{"fails", func(context.Context) error { return broken }, false, "broken", ""},
+		{"panics", func(context.Context) error { panic("frame with hunter2") }, true, "hold_test.go", "hunter2"},
+		{"breaks a rule of the language", func(ctx context.Context) error {
+			var none []int
+			return errors.New(string(rune(none[len(ctx.Done())])))
+		}, true, "index out of range", "nothing"},
+	}
+	for _, tt := range tests {
+		var child context.Context
+		err := guard(t.Context(), func(ctx context.Context) error {
+			child = ctx
+			return tt.run(ctx)
 		})
-		if len(starts) != 14 {
-			t.Fatalf("%d starts, want 14", len(starts))
+		if errors.Is(err, errPanic) != tt.panics {
+			t.Errorf("%s: guard() = %v, want a panic: %v", tt.name, err, tt.panics)
 		}
-		nominal := restartFirst
-		for i := 1; i < len(starts); i++ {
-			got := starts[i].Sub(starts[i-1])
-			if i == 12 {
-				got, nominal = got-lives, restartFirst
-			}
-			if got < nominal/2 || got > nominal*3/2 {
-				t.Errorf("pause %d = %v, want %v give or take a half", i, got, nominal)
-			}
-			nominal = min(2*nominal, restartMost)
+		if err != nil && (!strings.Contains(err.Error(), tt.says) || tt.hushes != "" && strings.Contains(err.Error(), tt.hushes)) {
+			t.Errorf("%s: guard() = %v, want %q in it and not %q", tt.name, err, tt.says, tt.hushes)
 		}
-		if n := logs.Len(); n != 13 {
-			t.Errorf("%d log lines, want one a restart, 13", n)
+		if child.Err() == nil {
+			t.Errorf("%s: the context of what the session started isn't done", tt.name)
 		}
-	})
+	}
 }
 
-func TestHoldStopsWhenFenced(t *testing.T) {
+func TestHolderNeedsNoPassword(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		core, logs := observer.New(zapcore.DebugLevel)
-		runs := 0
-		hold(t.Context(), zap.New(core), func(context.Context) error {
-			runs++
-			return fmt.Errorf("session: append: %w", conference.ErrFenced)
-		})
-		if runs != 1 || logs.Len() != 1 {
-			t.Errorf("%d runs, %d log lines, want 1 and 1", runs, logs.Len())
-		}
-	})
-}
-
-func TestHoldSurvivesPanics(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		core, logs := observer.New(zapcore.DebugLevel)
-		ctx, cancel := context.WithCancel(t.Context())
-		var children []context.Context
-		hold(ctx, zap.New(core), func(ctx context.Context) error {
-			children = append(children, ctx)
-			switch len(children) {
-			case 1:
-				panic("frame with hunter2")
-			case 2:
-				var none []int
-				_ = none[len(children)]
-			}
-			cancel()
-			return nil
-		})
-		if len(children) != 3 || children[0].Err() == nil {
-			t.Errorf("%d runs, want 3, and the first one's context done", len(children))
-		}
-		lines := logs.All()
-		if len(lines) != 2 {
-			t.Fatalf("%d log lines, want 2", len(lines))
-		}
-		first, second := fmt.Sprint(lines[0].ContextMap()), fmt.Sprint(lines[1].ContextMap())
-		if strings.Contains(first, "hunter2") || !strings.Contains(first, "hold_test.go") {
-			t.Errorf("the line of the first panic is %s, want its place and not its text", first)
-		}
-		if !strings.Contains(second, "index out of range") {
-			t.Errorf("the line of the second panic is %s, want the runtime's words", second)
-		}
-	})
+	h := holder{shared: session.Config{
+		Log: fanout.NewMemoryLog(fanout.LogOptions{}), Limiter: session.NewLimiter(session.DefaultRate),
+		API: &confctl.API{Base: &url.URL{Scheme: "https", Host: "provider"}},
+	}}
+	// A conference without a password is unavailable, as its clients are told; it isn't an error.
+	if _, err := h.Open(&ownership.Hold{Conference: "900"}); err != nil {
+		t.Errorf("Open() without a password = %v, want nil", err)
+	}
+	if _, err := h.Open(&ownership.Hold{}); err == nil {
+		t.Error("Open() without a conference = nil, want an error")
+	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"confgate/internal/confctl"
 	"confgate/internal/edge"
+	"confgate/internal/ownership"
 )
 
 // Defaults of the options.
@@ -71,6 +72,9 @@ type Options struct {
 	HeartbeatInterval time.Duration
 	RefreshInterval   time.Duration // negative: off
 	ResumeWindow      time.Duration
+	LeaseTTL          time.Duration
+	OnDemand          bool // hold conferences only while they have clients
+	Linger            time.Duration
 	MaxConferences    int
 	DrainTimeout      time.Duration
 
@@ -152,6 +156,8 @@ func (o Options) withDefaults() Options {
 	o.HeartbeatInterval = cmp.Or(o.HeartbeatInterval, DefaultHeartbeatInterval)
 	o.RefreshInterval = cmp.Or(o.RefreshInterval, DefaultRefreshInterval)
 	o.ResumeWindow = cmp.Or(o.ResumeWindow, DefaultResumeWindow)
+	o.LeaseTTL = cmp.Or(o.LeaseTTL, ownership.DefaultLeaseTTL)
+	o.Linger = cmp.Or(o.Linger, ownership.DefaultLinger)
 	o.MaxConferences = cmp.Or(o.MaxConferences, DefaultMaxConferences)
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, DefaultDrainTimeout)
 	o.MaxConnections = cmp.Or(o.MaxConnections, edge.DefaultMaxConnections)

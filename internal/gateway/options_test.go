@@ -78,6 +78,9 @@ func TestBadValues(t *testing.T) {
 		{"heartbeat off", []string{"--heartbeat-interval", "-1s"}, "from 10ms", "heartbeat-interval", "-1s"},
 		{"refresh too short", []string{"--refresh-interval", "1ms"}, "100ms", "refresh-interval", "1ms"},
 		{"resume window", []string{"--resume-window", "2h"}, "1s to 1h", "resume-window", "2h0m0s"},
+		{"lease too short", []string{"--lease-ttl", "100ms"}, "500ms to 1m", "lease-ttl", "100ms"},
+		{"on demand", []string{"--on-demand=perhaps"}, "true or false", "on-demand", "perhaps"},
+		{"linger", []string{"--linger", "0.1s"}, "1s to 24h", "linger", "100ms"},
 		{"max conferences", []string{"--max-conferences", "many"}, "a number", "max-conferences", "many"},
 		{"max conferences negative", []string{"--max-conferences", "-1"}, "from 1", "max-conferences", "-1"},
 		{
@@ -218,7 +221,7 @@ func TestUnknownVariablesAreOneWarning(t *testing.T) {
 func TestBadFiles(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, content, want string }{
-		{"unknown key", "listen: :1\non-demand: true\n", `:2: unknown key "on-demand": want one of: listen, admin-listen`},
+		{"unknown key", "listen: :1\nno-such-key: true\n", `:2: unknown key "no-such-key": want one of: listen, admin-listen`},
 		{"config in itself", "config: x\n", `:1: unknown key "config"`},
 		{"key twice", "auth: none\nauth: jwt\n", `:2: key "auth" stands there twice`},
 		{"mapping as a value", "conference: {a: hunter2}\n", `:1: key "conference": want a scalar or a list`},

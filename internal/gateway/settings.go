@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"confgate/internal/edge"
+	"confgate/internal/ownership"
 	"confgate/internal/telemetry"
 )
 
@@ -67,6 +68,19 @@ func workerSettings() []setting {
 		{
 			"resume-window", "DURATION", DefaultResumeWindow.String(), "a duration from 1s to 1h",
 			"how far back a client can resume", func(o *Options) any { return &o.ResumeWindow },
+		},
+		{
+			"lease-ttl", "DURATION", ownership.DefaultLeaseTTL.String(), "a duration from 500ms to 1m",
+			"how long a dead worker's conferences stay unowned, and a second more at the most",
+			func(o *Options) any { return &o.LeaseTTL },
+		},
+		{
+			"on-demand", "", "false", wantToggle,
+			"hold a known conference only while it has clients", func(o *Options) any { return &o.OnDemand },
+		},
+		{
+			"linger", "DURATION", ownership.DefaultLinger.String(), "a duration from 1s to 24h",
+			"how long to hold it after the last client, with --on-demand", func(o *Options) any { return &o.Linger },
 		},
 		{
 			"max-conferences", "N", strconv.Itoa(DefaultMaxConferences), "a number from 1 to 100000",

@@ -18,6 +18,7 @@ const listers = 32
 // source makes the feeds what the edge wants. The two don't know each other.
 type source struct {
 	feeds *fanout.Feeds
+	known func(conf string) bool
 	ids   func() []string          // of the conferences that are known
 	owner func(conf string) string // the worker that holds a conference; empty: not known
 }
