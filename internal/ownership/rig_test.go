@@ -446,6 +446,12 @@ func inMemory(t *testing.T, fn func(t *testing.T, r *rig)) {
 	})
 }
 
+// pass lets time pass in a bubble.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // inRedis runs a scenario over a store in Redis.
 func inRedis(t *testing.T, fn func(t *testing.T, r *rig)) {
 	t.Helper()

@@ -132,7 +132,7 @@ func TestStoreAwayForAll(t *testing.T) {
 	inMemory(t, func(t *testing.T, r *rig) {
 		confs := conferences(30)
 		members := []*member{r.worker("a", naming(confs...)), r.worker("b", naming(confs...)), r.worker("c", naming(confs...))}
-		time.Sleep(time.Minute) // of the bubble: the first hands on what it had at the start
+		pass(time.Minute) // the first hands on what it had at the start
 		r.await("all have some", func() bool { return len(r.holders()) == 30 && len(r.loads()) == 3 && quiet(r) })
 		opened, before := 0, map[string]string{}
 		r.change(func() { opened, before = r.opened, r.holders() })
@@ -140,12 +140,12 @@ func TestStoreAwayForAll(t *testing.T) {
 			m.store.cut.Store(true)
 		}
 		r.await("nobody appends", func() bool { return len(r.holders()) == 0 })
-		time.Sleep(10 * time.Second) // of the bubble
+		pass(10 * time.Second)
 		for _, m := range members {
 			m.store.cut.Store(false)
 		}
 		r.heldBy(confs, "a", "b", "c")
-		time.Sleep(10 * time.Second) // of the bubble
+		pass(10 * time.Second)
 		r.change(func() {
 			if r.opened != opened {
 				t.Errorf("sessions opened after the store was away = %d, want none", r.opened-opened)
@@ -237,7 +237,7 @@ func TestSuccessorDies(t *testing.T) {
 		r.heldBy([]string{"conf"}, "a")
 		r.deaf["b"], r.deaf["c"] = true, true
 		byName := map[string]*member{"b": r.worker("b"), "c": r.worker("c")}
-		time.Sleep(2 * time.Second) // of the bubble: all see each other
+		pass(2 * time.Second) // all see each other
 		result := make(chan error, 1)
 		go func() { result <- a.Drain(t.Context()) }()
 		var first string
@@ -370,7 +370,7 @@ func TestLeavingIsNoticedAtOnce(t *testing.T) {
 		a := r.worker("a", naming(confs...))
 		r.heldBy(confs, "a")
 		r.worker("b", naming(confs...))
-		time.Sleep(2 * time.Second) // of the bubble: all see each other
+		pass(2 * time.Second) // all see each other
 		left := time.Now()
 		a.stop()
 		r.heldBy(confs, "b")
