@@ -31,7 +31,7 @@ func TestLogHoldsNobodyElsesLines(t *testing.T) {
 		flag, value string
 		seen        func(stderr *lines)
 	}{
-		"Redis is away": {"--redis-url", "redis://127.0.0.1:1", func(stderr *lines) { stderr.match(t, "log is away") }},
+		"Redis is away": {"--redis-url", "redis://127.0.0.1:1", func(stderr *lines) { stderr.match(t, "store is away") }},
 		"answer with a tail": {"--provider-url", provider.URL, func(stderr *lines) {
 			stderr.match(t, "link can't be opened")
 			<-asked
