@@ -172,7 +172,6 @@ func (st *stream) run(ctx context.Context, ident Identity, topics conference.Top
 	h.Set("Cache-Control", "private, no-cache")
 	h.Set("Connection", "close")     // its deadlines would stay with the socket
 	h.Set("X-Accel-Buffering", "no") // some proxies hold answers back
-	_ = st.rc.SetReadDeadline(time.Time{})
 	if nc, ok := ctx.Value(socketKey{}).(net.Conn); ok {
 		boundSocket(nc)
 	}

@@ -149,6 +149,7 @@ type client struct {
 	// pending are messages of a frame that was an array.
 	pending []map[string]any
 	state   map[string]any // the document of the one conference that it is subscribed to
+	seq     float64        // of the last change or snapshot in it
 }
 
 // dial connects with a token of the given scopes for all conferences.
@@ -231,6 +232,9 @@ func (c *client) untilState(what string, ok func(state map[string]any) bool) {
 
 // take applies a message to the client's own copy of the document.
 func (c *client) take(m map[string]any) {
+	if seq, ok := m["seq"].(float64); ok {
+		c.seq = seq
+	}
 	switch m["type"] {
 	case "snapshot":
 		c.state, _ = m["state"].(map[string]any)
