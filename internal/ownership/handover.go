@@ -401,7 +401,11 @@ func (a *actor) won(c *conf, answer claimed, now time.Time) {
 	}
 	c.wonAt = now
 	a.cfg.Metrics.Takeover(string(answer.reason))
-	a.log.Info("took over a conference", telemetry.Conference(c.id), telemetry.Reason(string(answer.reason)),
+	level := zap.InfoLevel
+	if answer.reason == ReasonStart {
+		level = zap.DebugLevel // what becomes of it is the session's to say
+	}
+	a.log.Log(level, "took over a conference", telemetry.Conference(c.id), telemetry.Reason(string(answer.reason)),
 		zap.Uint64("term", answer.term))
 	if c.hold != nil {
 		c.hold.give(nil) // where no offer came, none will
@@ -427,7 +431,7 @@ func (a *actor) doReleases(ctx context.Context, confs []string) {
 				if a.drain != nil && a.drain.over {
 					a.drain.released++
 				}
-				a.log.Info("released a conference", telemetry.Conference(conf))
+				a.log.Debug("released a conference", telemetry.Conference(conf))
 			}
 			a.lookBy(now)
 		}

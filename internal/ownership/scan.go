@@ -72,6 +72,12 @@ func (a *actor) scan(ctx context.Context, now time.Time) {
 	a.dirty, a.scanAt, a.scanned = false, time.Time{}, now
 	a.work.reset()
 	if !a.joined || !a.seen {
+		if a.drain != nil && a.drain.over {
+			for _, c := range a.confs {
+				a.stopHold(c)
+			}
+		}
+		a.checkDrain()
 		a.publishListing(now)
 		return
 	}
@@ -325,8 +331,10 @@ func (a *actor) checkDrain() {
 	if a.drain == nil || a.held > 0 {
 		return
 	}
+	// A store that is away can't be told; the lease runs out by itself.
+	unheard := !a.joined || (a.drain.over && !a.awayAt.IsZero())
 	for _, c := range a.confs {
-		if c.rec.owner == a.me {
+		if c.rec.owner == a.me && !unheard {
 			return
 		}
 	}

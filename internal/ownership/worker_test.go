@@ -379,3 +379,33 @@ func TestLeavingIsNoticedAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// A worker whose store is away can still leave: at once where it holds nothing, else when its time is over.
+func TestDrainWithoutStore(t *testing.T) {
+	t.Parallel()
+	inMemory(t, func(t *testing.T, r *rig) {
+		never := &cutStore{Store: r.store()}
+		never.cut.Store(true)
+		a := r.worker("a", naming("conf"), func(c *Config) { c.Store = never })
+		if err := a.Drain(t.Context()); err != nil {
+			t.Errorf("Drain() of a worker that never joined = %v, want nil", err)
+		}
+		for name, away := range map[string]time.Duration{"b": 0, "c": 2 * DefaultLeaseTTL} {
+			w := r.worker(name, naming(name))
+			r.await(name+" holds it", func() bool { return r.session(name) != nil })
+			w.store.cut.Store(true)
+			pass(away)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			began := time.Now()
+			_ = w.Drain(ctx) // whether it says how many were let go of depends on what it could still tell
+			cancel()
+			if took := time.Since(began); took > 11*time.Second {
+				t.Errorf("Drain() without a store took %v, want no longer than the 10 s that it was given", took)
+			}
+			if r.session(name) != nil {
+				t.Errorf("%s still holds it after Drain()", name)
+			}
+			w.stop()
+		}
+	})
+}
