@@ -22,7 +22,7 @@ func ownServer(t *testing.T, fn func(t *testing.T, r *rig, server *fanouttest.Re
 	t.Helper()
 	url, server := fanouttest.StartRedis(t)
 	client := connect(t, url, 0)
-	fn(t, newRig(t, 900*time.Millisecond, 20*time.Second, func() Store { return NewRedisStore(client, clearSealer{}) }), server, client)
+	fn(t, newRig(t, DefaultLeaseTTL, 40*time.Second, func() Store { return NewRedisStore(client, clearSealer{}) }), server, client)
 }
 
 // threeSettled waits until three workers share 30 conferences, and gives how many sessions that took.
