@@ -3,6 +3,7 @@ package ownership
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -34,7 +35,8 @@ func (a *actor) polled(q query, v view, err error, asked, now time.Time) {
 		a.away(err, now)
 		return
 	}
-	if v.lost {
+	// A mere look finds it out too: who isn't among the living must not act on what it sees.
+	if v.lost || !slices.ContainsFunc(v.workers, func(p peer) bool { return p.incarnation == q.me }) {
 		a.lose(now)
 		return
 	}
