@@ -25,8 +25,8 @@ build: ## bin/gateway
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/gateway ./cmd/gateway
 
 .PHONY: deps
-deps: ## what the tests need beside Go: Redis, Chromium and Node, by apt-get where missing
-	@.ci/deps redis-server chromium nodejs npm
+deps: ## what the tests need beside Go: Redis, Chromium, Node, Prometheus and HAProxy, by apt-get where missing
+	@.ci/deps redis-server chromium nodejs npm prometheus haproxy
 
 .PHONY: test
 test: deps ## vet and all tests

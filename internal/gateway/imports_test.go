@@ -32,11 +32,13 @@ var mayImport = map[string][]string{
 	"internal/fanout/fanouttest": {"internal/conference", "internal/fanout", "internal/telemetry"},
 	"internal/gateway":           {everything},
 	"internal/heartbeat":         {},
+	"internal/observe":           {},
 	"internal/oracle":            {everything},
 	"internal/oracle/faults":     {everything},
 	"internal/oracle/oracletest": {everything},
 	"internal/ownership":         {"internal/conference", "internal/telemetry"},
 	"internal/rawjson":           {},
+	"internal/rehearse":          {},
 	"internal/session": {
 		"internal/confctl", "internal/conference", "internal/subscribe", "internal/heartbeat", "internal/telemetry",
 	},

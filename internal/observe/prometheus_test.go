@@ -1,0 +1,403 @@
+package observe
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"confgate/internal/oracle/oracletest"
+	"confgate/internal/simulator"
+)
+
+// lapse is how much faster than in reality the rules look at the workers: a minute lasts a second.
+const lapse = 60
+
+// healthyFor is how long nothing may fire, a quarter of an hour for the rules: as long as nearly all of them look back, or wait.
+const healthyFor = 15 * time.Second
+
+var ruleRange = regexp.MustCompile(`\[[0-9]+[mh]\]`)
+
+// faster is the rule file with every span of time divided by lapse.
+func faster(t *testing.T) ruleFile {
+	t.Helper()
+	shorter := func(span string) string {
+		d, err := time.ParseDuration(span)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return (d / lapse).String()
+	}
+	var file ruleFile
+	readYAML(t, rulesFile, &file)
+	for i := range file.Groups {
+		for j := range file.Groups[i].Rules {
+			r := &file.Groups[i].Rules[j]
+			r.For = shorter(r.For)
+			r.Expr = ruleRange.ReplaceAllStringFunc(r.Expr, func(s string) string { return "[" + inSeconds(shorter(s[1:len(s)-1])) + "]" })
+		}
+	}
+	return file
+}
+
+// inSeconds writes 1m0s as 60s: Prometheus knows no spans with empty parts.
+func inSeconds(span string) string {
+	d, err := time.ParseDuration(span)
+	if err != nil {
+		return span
+	}
+	return strconv.Itoa(int(d.Seconds())) + "s"
+}
+
+// prometheus is a Prometheus that scrapes every second.
+type prometheus struct{ url string }
+
+// guardScript kills the program when its standard input ends, which it also does when the test's process is killed.
+const guardScript = `read -r line; kill -9 "$0"`
+
+// startPrometheus runs one, until the test ends.
+func startPrometheus(t *testing.T, targets []string, rules ruleFile) *prometheus {
+	t.Helper()
+	path, err := exec.LookPath("prometheus")
+	if err != nil {
+		t.Fatal("no prometheus here: apt-get install prometheus")
+	}
+	dir := t.TempDir()
+	write := func(name string, content any) string {
+		text, err := yaml.Marshal(content)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Join(dir, name)
+	}
+	type m = map[string]any
+	config := write("prometheus.yaml", m{
+		"global":     m{"scrape_interval": "1s", "evaluation_interval": "1s", "scrape_timeout": "1s"},
+		"rule_files": []string{write("rules.yaml", rules)},
+		"scrape_configs": []m{{
+			"job_name": "confgate", "static_configs": []m{{"targets": targets}},
+		}},
+	})
+	p := &prometheus{url: "http://" + freeAddr(t)}
+	var out strings.Builder
+	cmd := exec.Command(path, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), //nolint:noctx // ended below
+		"--web.listen-address="+strings.TrimPrefix(p.url, "http://"), "--log.level=warn", "--query.lookback-delta=10s")
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	guard := exec.Command("/bin/sh", "-c", guardScript, strconv.Itoa(cmd.Process.Pid)) //nolint:noctx // ended with the program
+	if _, err := guard.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := guard.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = guard.Process.Kill()
+		_ = guard.Wait()
+		_ = cmd.Process.Signal(syscall.SIGKILL)
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("prometheus:\n%s", out.String())
+		}
+	})
+	until(t, "Prometheus starts", func() error {
+		_, err := oracletest.Get(t.Context(), p.url+"/-/ready", "")
+		return err
+	})
+	return p
+}
+
+// freeAddr is an address of loopback where nobody listens.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	return ln.Addr().String()
+}
+
+// series is a series of an answer.
+type series struct {
+	Metric map[string]string
+	Value  [2]any
+	Values [][2]any
+}
+
+// some says whether a series has a value that is a number.
+func (s *series) some() bool {
+	for _, v := range append(s.Values, s.Value) {
+		if text, ok := v[1].(string); ok && text != "NaN" {
+			return true
+		}
+	}
+	return false
+}
+
+// ask asks the API.
+func (p *prometheus) ask(ctx context.Context, path string, query url.Values, data any) error {
+	text, err := oracletest.Get(ctx, p.url+"/api/v1/"+path+"?"+query.Encode(), "")
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		Status string
+		Data   any
+	}{Data: data}
+	if err := json.Unmarshal([]byte(text), &answer); err != nil {
+		return err
+	}
+	if answer.Status != "success" {
+		return errors.New("no success")
+	}
+	return nil
+}
+
+// query evaluates an expression now, or over the time since a start.
+func (p *prometheus) query(ctx context.Context, expr string, since time.Time) ([]series, error) {
+	values, path := url.Values{"query": {expr}}, "query"
+	if !since.IsZero() {
+		path = "query_range"
+		values.Set("start", strconv.FormatInt(since.Unix(), 10))
+		values.Set("end", strconv.FormatInt(time.Now().Unix(), 10))
+		values.Set("step", "1")
+	}
+	var data struct{ Result []series }
+	err := p.ask(ctx, path, values, &data)
+	return data.Result, err
+}
+
+// firing are the alerts that have fired within a span of time.
+func (p *prometheus) firing(t *testing.T, span string) []string {
+	t.Helper()
+	found, err := p.query(t.Context(), `count_over_time(ALERTS{alertstate="firing"}[`+span+`])`, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range found {
+		names = append(names, fmt.Sprint(s.Metric))
+	}
+	return names
+}
+
+// evaluations waits until each rule was evaluated without an error.
+func (p *prometheus) evaluations(t *testing.T, want int) {
+	t.Helper()
+	until(t, "rules are evaluated", func() error {
+		var data struct {
+			Groups []struct {
+				Rules []struct{ Name, Health, LastError string }
+			}
+		}
+		if err := p.ask(t.Context(), "rules", nil, &data); err != nil {
+			return err
+		}
+		n := 0
+		for _, g := range data.Groups {
+			for _, r := range g.Rules {
+				if r.Health != "ok" {
+					return fmt.Errorf("%s is %s: %s", r.Name, r.Health, r.LastError)
+				}
+				n++
+			}
+		}
+		if n != want {
+			return fmt.Errorf("%d rules, want %d", n, want)
+		}
+		return nil
+	})
+}
+
+// load has clients of several kinds come, stay and go, until the test ends.
+func (f *fleet) load(t *testing.T) {
+	t.Helper()
+	var readers []*oracletest.Reader
+	for i, w := range f.workers {
+		for j := range 10 {
+			r := &oracletest.Reader{
+				Name: fmt.Sprintf("reader %d at %d", j, i), Conference: f.confs[j%len(f.confs)], Secret: f.secret, Unchecked: true,
+				Endpoint: func() string { return "http://" + w.Addr().String() },
+			}
+			r.Start(t)
+			readers = append(readers, r)
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			for _, w := range f.workers {
+				origin := "http://" + w.Addr().String() + "/v1/conferences"
+				// A worker that leaves answers no more, which is no matter of this test.
+				_, _ = oracletest.Get(ctx, origin, f.token)
+				_, _ = oracletest.Get(ctx, origin+"/"+f.confs[0], f.token)
+				glance(ctx, origin+"/"+f.confs[0]+"/events", f.token)
+			}
+			readers[i%len(readers)].Disconnect()
+		}
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-done
+	})
+}
+
+// glance opens an event stream and leaves after the first bytes.
+func glance(ctx context.Context, address, token string) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		return
+	}
+	_, _ = io.ReadFull(resp.Body, make([]byte, 100))
+	_ = resp.Body.Close()
+}
+
+// TestPrometheus has a Prometheus look at two workers under load, a minute a second. All is well first, and no alert fires;
+// meanwhile every panel shows something. Then the provider goes away, and what should fire does.
+func TestPrometheus(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 2, simulator.Config{Conferences: 4, Participants: 15, Rate: 20, Seed: 5, TokenLife: 6 * time.Second}, nil)
+	f.awaitMetric(t, `confgate_upstream_links{state="live"}`, 4)
+	f.load(t)
+	f.awaitMetric(t, "confgate_downstream_connections", 20)
+	var targets []string
+	for _, w := range f.workers {
+		targets = append(targets, w.AdminAddr().String())
+	}
+	began := time.Now()
+	rules := faster(t)
+	p := startPrometheus(t, targets, rules)
+	p.evaluations(t, len(alerts(t)))
+
+	f.checkNames(t)
+	wait(t, healthyFor)
+	p.evaluations(t, len(alerts(t)))
+	if names := p.firing(t, "1h"); len(names) > 0 {
+		t.Errorf("alerts fired while all was well: %v", names)
+	}
+	p.checkPanels(t, began)
+
+	// Frames of unknown kinds come, and then the provider refuses everything and cuts its links.
+	f.provider.SetFaults(simulator.FaultPlan{Unknown: 1})
+	until(t, "unknown frames", func() error {
+		if f.metric(t, "confgate_upstream_unknown_total") == 0 {
+			return errors.New("none yet")
+		}
+		return nil
+	})
+	f.provider.SetFaults(simulator.FaultPlan{Refuse: 1 << 30})
+	for _, c := range f.confs {
+		f.provider.CutLinks(c)
+	}
+	for _, name := range []string{"ConfgateMostLinksDown", "ConfgateLinksDown", "ConfgateUnknownFrames"} {
+		until(t, name+" fires", func() error {
+			if names := p.firing(t, "1h"); !slices.ContainsFunc(names, func(s string) bool { return strings.Contains(s, name) }) {
+				return fmt.Errorf("only %v", names)
+			}
+			return nil
+		})
+	}
+	f.provider.Heal()
+}
+
+// checkNames checks that the workers expose every metric that an alert or a panel names.
+func (f *fleet) checkNames(t *testing.T) {
+	t.Helper()
+	text := f.text(t, f.workers[0])
+	var exprs []string
+	for _, r := range alerts(t) {
+		exprs = append(exprs, r.Expr)
+	}
+	for _, d := range dashboards(t) {
+		for _, p := range d.Panels {
+			for _, q := range p.Targets {
+				exprs = append(exprs, q.Expr)
+			}
+		}
+	}
+	names := 0
+	for _, expr := range exprs {
+		for _, name := range metricsOf(expr) {
+			names++
+			if _, ok := oracletest.Metric(t, text, name); !ok {
+				t.Errorf("no worker exposes %s, of %s", name, expr)
+			}
+		}
+	}
+	if names < len(exprs) {
+		t.Errorf("found %d names of metrics in %d expressions", names, len(exprs))
+	}
+}
+
+// checkPanels checks that every query of every panel brings data.
+func (p *prometheus) checkPanels(t *testing.T, began time.Time) {
+	t.Helper()
+	queries := 0
+	for _, d := range dashboards(t) {
+		for _, panel := range d.Panels {
+			for _, q := range panel.Targets {
+				queries++
+				since := began
+				if q.Instant {
+					since = time.Time{}
+				}
+				found, err := p.query(t.Context(), filled(q.Expr, "4s", "20s"), since)
+				if err != nil {
+					t.Errorf("%s, %s: %v", d.Title, panel.Title, err)
+				} else if !slices.ContainsFunc(found, func(s series) bool { return s.some() }) {
+					t.Errorf("%s, %s: no data for %s", d.Title, panel.Title, q.Expr)
+				}
+			}
+		}
+	}
+	if queries < 50 {
+		t.Errorf("there are %d queries, want those of five dashboards", queries)
+	}
+}
+
+// wait lets time go by in which the workers work.
+func wait(t *testing.T, d time.Duration) {
+	t.Helper()
+	select {
+	case <-time.After(d):
+	case <-t.Context().Done():
+	}
+}
