@@ -27,7 +27,7 @@ func RunFloor(ctx context.Context, redisURL string, out io.Writer) error {
 		return fmt.Errorf("bench: %w", err)
 	}
 	client := redis.NewClient(opts)
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)
@@ -35,7 +35,7 @@ func RunFloor(ctx context.Context, redisURL string, out io.Writer) error {
 	defer ln.Close()
 	f := &floor{groups: make(map[int][]net.Conn)}
 	sub := client.Subscribe(ctx, floorChannel)
-	defer sub.Close()
+	defer func() { _ = sub.Close() }()
 	stop := context.AfterFunc(ctx, func() {
 		_ = ln.Close()
 		_ = sub.Close() // ends Receive

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -63,11 +64,11 @@ func (s *Stage) start(cmd *exec.Cmd) error {
 
 // Close ends all processes, the last one first, and removes what they wrote.
 func (s *Stage) Close() {
-	for i := len(s.children) - 1; i >= 0; i-- {
-		s.end(s.children[i])
+	for _, cmd := range slices.Backward(s.children) {
+		s.end(cmd)
 	}
-	for i := len(s.closers) - 1; i >= 0; i-- {
-		s.closers[i]()
+	for _, f := range slices.Backward(s.closers) {
+		f()
 	}
 }
 
@@ -279,7 +280,7 @@ func every(ctx context.Context, rate float64, d time.Duration, f func()) {
 func (s *Stage) round(ctx context.Context, rate float64, d time.Duration) (Latency, error) {
 	const channel = "confgate-bench-round"
 	sub := s.redis.Subscribe(ctx, channel)
-	defer sub.Close()
+	defer func() { _ = sub.Close() }()
 	if _, err := sub.Receive(ctx); err != nil {
 		return Latency{}, fmt.Errorf("bench: %w", err)
 	}

@@ -55,10 +55,11 @@ func (p *play) grown(ctx context.Context, pid int, connect func() (*Crowd, error
 		return 0, err
 	}
 	c, err := connect()
-	defer c.Close()
 	if err != nil {
+		c.Close() // those that came
 		return 0, err
 	}
+	defer c.Close()
 	wait(ctx, settle)
 	after, err := resident(pid)
 	return float64(after-before) / float64(len(c.clients)), err

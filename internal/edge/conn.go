@@ -335,7 +335,9 @@ func (c *conn) handle(data []byte) {
 
 // renew replaces the connection's token. The writer, which knows what is live, has the last word.
 func (c *conn) renew(m message) {
-	ident, err := c.s.cfg.Auth.Authenticate(context.Background(), m.token)
+	ctx, cancel := context.WithTimeout(context.Background(), subscribeWait) // an unknown key may have to be fetched
+	defer cancel()
+	ident, err := c.s.cfg.Auth.Authenticate(ctx, m.token)
 	switch {
 	case errors.Is(err, ErrTokenExpired):
 		c.refuse(refusal{m.id, errUnauthorized, "token has expired"})

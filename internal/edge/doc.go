@@ -1,8 +1,9 @@
 // Package edge serves the gateway's clients: the WebSocket protocol confgate.v1, the same messages as server-sent events, state
 // documents by REST, tokens, limits, and what a client may see.
 //
-// Each connection has a reader, the goroutine of its HTTP request, and a writer that runs only while there is something
-// to send; heartbeats and the expiry of tokens of all connections ride on the one ticker of [Server.Run]. The reader owns
+// Each connection has a reader, whose goroutine only waits for the socket, and a writer while there is something to send: one
+// of a few shared ones (shared.go), which try each socket once and wait for none, or, where a socket takes no more, a
+// goroutine of its own until it does. Heartbeats and the expiry of tokens of all connections ride on the one ticker of [Server.Run]. The reader owns
 // what the client has asked for and its token; the writer owns the socket's sending side and the live subscriptions, so
 // the order in which a conference's messages appear on the wire is the order in which the writer does its work: that is
 // what makes "nothing of the old subscription after subscribed" and "nothing after unsubscribed" true. What must travel
@@ -24,6 +25,9 @@
 //   - A flood of handshakes without tokens keeps out nobody who has one, and made-up tokens cause at most one fetch of keys in
 //     5 s (TestHandshakeRate, TestUnknownKeysAreFetchedSeldom).
 //   - Tokens are verified though their issuer is away, by the keys that it last published (TestKeysSurviveTheirServer).
+//   - A delivery, from the feed's wake to the bytes in the socket, allocates nothing (TestDeliveryAllocatesNothing).
+//   - A client that stalls holds up nobody (TestStalledClientHoldsUpNobody), and little of what it doesn't take hides in the
+//     kernel (TestStalledSocketHidesLittle).
 //   - Waking a connection never blocks the feed and takes no lock (TestWakeDoesNotBlock).
 //   - A client that takes even a little is never cut off for slowness; one that takes nothing for Config.WriteStall is
 //     closed with 4408 (TestSlowReader*).

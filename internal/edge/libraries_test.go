@@ -402,9 +402,7 @@ func (c *nodeTalker) write(msg string) error {
 }
 
 func (c *nodeTalker) close() error {
-	if err := json.NewEncoder(c.in).Encode(map[string]bool{"close": true}); err != nil {
-		return nil // it has ended already
-	}
+	_ = json.NewEncoder(c.in).Encode(map[string]bool{"close": true}) // it may have ended already
 	if _, err := c.read(); err != nil && !errors.Is(err, closedError{1000}) && !errors.Is(err, io.EOF) {
 		return err
 	}

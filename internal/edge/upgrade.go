@@ -102,7 +102,7 @@ func (u *upgrader) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	half := &readHalf{Conn: nc, c: u.c}
 	if n := rw.Reader.Buffered(); n > 0 { // a client may send before it has the answer
-		early, _ := rw.Reader.Peek(n)
+		early, _ := rw.Peek(n)
 		half.early = append([]byte(nil), early...)
 	}
 	// The request's own buffers are 4 KiB each, which is more than all else that an idle client costs.
