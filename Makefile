@@ -8,6 +8,8 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5m
 BENCH    ?= .
 COUNT    ?= 1
+SOAKTIME ?= 30m
+SEED     ?= 1
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT   ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS  := -X main.version=$(VERSION) -X main.commit=$(COMMIT)
@@ -37,6 +39,14 @@ test: deps ## vet and all tests
 race: deps ## all tests under the race detector
 	@.ci/deps gcc
 	CGO_ENABLED=1 $(GO) test -race -count=$(COUNT) ./...
+
+.PHONY: faults
+faults: deps ## processes under faults: thirty conferences, the operators' lease, a minute of random faults
+	$(GO) test -count=1 -v -timeout 15m ./internal/oracle/faults -args -faults.conferences 30 -faults.lease 3s -faults.time 1m
+
+.PHONY: soak
+soak: deps ## random faults for SOAKTIME (default 30m); SEED picks others
+	$(GO) test -count=1 -v -timeout 0 -run TestMix ./internal/oracle/faults -args -faults.lease 3s -faults.time $(SOAKTIME) -faults.seed $(SEED)
 
 .PHONY: lint
 lint: ## golangci-lint, by the rules of .golangci.yml

@@ -1,0 +1,72 @@
+package faults
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"go.uber.org/goleak"
+)
+
+var (
+	mixTime = flag.Duration("faults.time", 10*time.Second, "how long TestMix does harm")
+	mixSeed = flag.Uint64("faults.seed", 1, "which faults TestMix picks")
+	manyOf  = flag.Int("faults.conferences", 6, "conferences of TestRollingRestart, each with twelve readers")
+	leaseOf = flag.Duration("faults.lease", 2*time.Second, "--lease-ttl of the workers")
+)
+
+// binary is the gateway, built for this run.
+var binary string
+
+func TestMain(m *testing.M) {
+	logging.Disable() // go-redis reports every failed dial, and tests make many
+	// These tests wait more than they work. A -parallel on the command line comes later, and wins.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	flag.Parse()
+	dir, err := os.MkdirTemp("", "confgate-")
+	if err == nil {
+		binary = filepath.Join(dir, "gateway")
+		err = buildGateway(binary, raceEnabled)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m,
+		// The goroutine that reads a server's output ends with the server, which its cleanup doesn't wait for.
+		goleak.IgnoreAnyFunction("confgate/internal/fanout/fanouttest.(*Redis).start.func1"),
+		goleak.Cleanup(func(code int) {
+			_ = os.RemoveAll(dir)
+			os.Exit(code)
+		}))
+}
+
+// buildGateway makes a gateway.
+func buildGateway(out string, race bool, flags ...string) error {
+	args := append([]string{"build", "-o", out}, flags...)
+	if race {
+		args = append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, "confgate/cmd/gateway")...) //nolint:noctx // the test's own time limit ends it
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%v: %w: %s", cmd.Args, err, text)
+	}
+	return nil
+}
+
+// connect makes a client of a Redis at HOST:PORT, or at the path of a socket.
+func connect(tb testing.TB, addr string) *redis.Client {
+	tb.Helper()
+	c := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1})
+	tb.Cleanup(func() { _ = c.Close() })
+	return c
+}

@@ -1,0 +1,202 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"confgate/internal/fanout/fanouttest"
+)
+
+// store is where a fleet's log lies.
+type store struct {
+	url   string
+	addrs []string // of every server that may hold keys
+	// server is the only one, where there is only one.
+	server *fanouttest.Redis
+}
+
+// single is one redis-server.
+func single(t *testing.T) *store {
+	t.Helper()
+	url, r := fanouttest.StartRedis(t)
+	return &store{url: url, addrs: []string{r.Socket()}, server: r}
+}
+
+// redisNode is a redis-server on a port, as Sentinel and Cluster want it.
+type redisNode struct {
+	*process
+	*redis.Client
+	host, port string
+}
+
+func (n *redisNode) addr() string { return net.JoinHostPort(n.host, n.port) }
+
+// startNode starts a redis-server. Sentinels rewrite their configuration, so all get a directory and a file.
+func startNode(t *testing.T, name, port, config string, args ...string) *redisNode {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Fatal("no redis-server here: apt-get install redis-server")
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "redis.conf")
+	config = fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nsave \"\"\nappendonly no\n%s\n", port, dir, config)
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n := &redisNode{host: "127.0.0.1", port: port}
+	n.process = startProcess(t, name, path, append([]string{file}, args...)...)
+	n.Client = connect(t, n.addr())
+	until(t, name+" starts", func() error {
+		if n.ended() {
+			return fmt.Errorf("%w: %s", errEnded, n.output())
+		}
+		return n.Ping(t.Context()).Err()
+	})
+	return n
+}
+
+// lastPort is the one that freePort gave last, as a distance from firstPort.
+var lastPort atomic.Uint32
+
+// Ports below those that the kernel gives to connections, so that none takes one between the look and its use.
+const (
+	firstPort = 20_000
+	ports     = 12_000
+)
+
+// freePort is a port that nobody listens on now, and that no test was given before.
+func freePort(t *testing.T) string {
+	t.Helper()
+	lastPort.CompareAndSwap(0, uint32(os.Getpid())) // tests of another process begin elsewhere
+	var lc net.ListenConfig
+	for range ports {
+		port := strconv.Itoa(firstPort + int(lastPort.Add(1)%ports))
+		if l, err := lc.Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
+			_ = l.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
+}
+
+const mastername = "conferences"
+
+// sentinels is a master with a replica, watched by three Sentinels.
+type sentinels struct {
+	*store
+	master, replica *redisNode
+	watchers        []*redisNode
+}
+
+func startSentinels(t *testing.T) *sentinels {
+	t.Helper()
+	s := &sentinels{master: startNode(t, "master", freePort(t), "")}
+	s.replica = startNode(t, "replica", freePort(t), "replicaof "+s.master.host+" "+s.master.port+"\nrepl-diskless-sync-delay 0")
+	var addrs []string
+	for i := range 3 {
+		w := startNode(t, fmt.Sprintf("sentinel %d", i), freePort(t), fmt.Sprintf(
+			"sentinel monitor %[1]s %[2]s %[3]s 2\nsentinel down-after-milliseconds %[1]s 1000\nsentinel failover-timeout %[1]s 5000",
+			mastername, s.master.host, s.master.port), "--sentinel")
+		s.watchers = append(s.watchers, w)
+		addrs = append(addrs, w.addr())
+	}
+	for _, w := range s.watchers {
+		until(t, w.name+" knows the others", func() error {
+			return contains(t.Context(), w, "sentinel", "slaves=1,sentinels=3")
+		})
+	}
+	s.awaitReplica(t)
+	s.store = &store{
+		url:   "redis://" + strings.Join(addrs, ",") + "/?master=" + mastername,
+		addrs: []string{s.master.addr(), s.replica.addr()},
+	}
+	return s
+}
+
+func (s *sentinels) awaitReplica(t *testing.T) {
+	t.Helper()
+	until(t, "the replica is in step", func() error {
+		return contains(t.Context(), s.replica, "replication", "master_link_status:up")
+	})
+}
+
+// contains is an error unless a section of INFO contains a text.
+func contains(ctx context.Context, n *redisNode, section, text string) error {
+	info, err := n.Info(ctx, section).Result()
+	if err == nil && !strings.Contains(info, text) {
+		err = fmt.Errorf("%s: no %s in INFO %s", n.name, text, section)
+	}
+	return err
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// knownKey is what the gateway may put into Redis: see docs/operations.md.
+var knownKey = regexp.MustCompile(`^confgate:\{(fleet\}:(meta|workers|infos|conferences|named|owners|terms|handovers|offers|` +
+	`changes|demand|rate:\w+)|\w+\}:(meta|log|ckpt|token|refused:\w+))$`)
+
+// checkKeys checks that every key is known, belongs to a conference that there is, and ends one day by itself. A key that
+// has just been made gets its TTL with its worker's next renewal.
+func (s *store) checkKeys(t *testing.T, conferences map[string]bool) {
+	t.Helper()
+	var clients []*redis.Client
+	for _, addr := range s.addrs {
+		c := connect(t, addr)
+		info, err := c.Info(t.Context(), "replication").Result()
+		if err == nil && strings.Contains(info, "role:master") { // else a fault has taken it for good, or a master has the same
+			clients = append(clients, c)
+		}
+	}
+	until(t, "keys have TTLs", func() error {
+		found := 0
+		for _, c := range clients {
+			n, err := checkServer(t, c, conferences)
+			if err != nil {
+				return err
+			}
+			found += n
+		}
+		if found < len(conferences) {
+			return fmt.Errorf("%d keys, want some of each of %d conferences", found, len(conferences))
+		}
+		return nil
+	})
+}
+
+// checkServer counts the keys of one server; it is an error where one has no TTL.
+func checkServer(t *testing.T, c *redis.Client, conferences map[string]bool) (int, error) {
+	t.Helper()
+	keys, err := c.Keys(t.Context(), "*").Result()
+	must(t, err)
+	for _, k := range keys {
+		_, tag, _ := strings.Cut(k, "{")
+		tag, _, _ = strings.Cut(tag, "}")
+		if !knownKey.MatchString(k) || tag != "fleet" && !conferences[tag] {
+			t.Errorf("key %s is left over", k)
+		}
+		ttl, err := c.TTL(t.Context(), k).Result()
+		must(t, err)
+		if ttl == -1 { // -2: it has gone meanwhile
+			return 0, fmt.Errorf("key %s has no TTL", k)
+		}
+	}
+	return len(keys), nil
+}
