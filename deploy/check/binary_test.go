@@ -1,0 +1,206 @@
+package check
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+const (
+	testVersion = "v1.2.3-test"
+	testCommit  = "c0ffee"
+)
+
+// build builds a binary as a release does, from the sources in root.
+func build(root, arch, file string) error {
+	cmd := exec.Command(filepath.Join(root, "deploy", "build"), "linux", arch, file)
+	cmd.Env = append(cmd.Environ(), "VERSION="+testVersion, "COMMIT="+testCommit)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("deploy/build %s: %w: %s", arch, err, out)
+	}
+	return nil
+}
+
+// scratch is a folder for the binary that all tests share; TestMain removes it.
+var scratch string
+
+// gateway builds the binary for this machine once, and is where it lies.
+var gateway = sync.OnceValues(func() (string, error) {
+	file := filepath.Join(scratch, "gateway")
+	return file, build("../..", runtime.GOARCH, file)
+})
+
+func gatewayBinary(t *testing.T) string {
+	t.Helper()
+	file, err := gateway()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestBinary(t *testing.T) {
+	t.Parallel()
+	file := gatewayBinary(t)
+	binary, err := elf.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer binary.Close()
+	if libs, _ := binary.ImportedLibraries(); len(libs) > 0 {
+		t.Errorf("it needs %v, want a static binary", libs)
+	}
+	for _, p := range binary.Progs {
+		if p.Type == elf.PT_INTERP {
+			t.Error("it names a loader, want a static binary")
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), file, "version").CombinedOutput()
+	if want := "confgate " + testVersion + ", commit " + testCommit; err != nil || !strings.HasPrefix(string(out), want) {
+		t.Errorf("gateway version = %s, %v, want %s", out, err, want)
+	}
+}
+
+// TestReproducible builds once more, elsewhere, from sources of another age.
+func TestReproducible(t *testing.T) {
+	t.Parallel()
+	first := gatewayBinary(t)
+	root := filepath.Join(t.TempDir(), "another", "place")
+	copySources(t, root)
+	second := filepath.Join(root, "out")
+	if err := build(root, runtime.GOARCH, second); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := sum(t, first), sum(t, second); a != b {
+		t.Errorf("two builds of the same sources differ: %x, %x", a, b)
+	}
+}
+
+func sum(t *testing.T, file string) [sha256.Size]byte {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sha256.Sum256(data)
+}
+
+// copySources copies what Dockerfile.dockerignore lets into the image's build, which shows too that it is enough.
+func copySources(t *testing.T, root string) {
+	t.Helper()
+	ignore, err := os.ReadFile("../Dockerfile.dockerignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := regexp.MustCompile(`(?m)^!(\S+)$`).FindAllStringSubmatch(string(ignore), -1)
+	if len(kept) < 5 {
+		t.Fatalf("Dockerfile.dockerignore keeps %v", kept)
+	}
+	for _, k := range kept {
+		from, to := filepath.Join("../..", k[1]), filepath.Join(root, k[1])
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.CommandContext(t.Context(), "cp", "-R", from, to).CombinedOutput(); err != nil {
+			t.Fatalf("cp: %v: %s", err, out)
+		}
+	}
+	err = filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, "_test.go") {
+			err = os.Remove(path)
+		} else if err == nil && d.IsDir() && d.Name() == "testdata" {
+			err = os.RemoveAll(path)
+			if err == nil {
+				err = filepath.SkipDir
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// chartFlags are the flags of `gateway serve` that the chart gives by itself, or that must not be the same for every worker.
+var chartFlags = []string{
+	"listen", "admin-listen", "drain-timeout", "redis-url", "conference", "seal-key-file", "auth-hmac-secret-file",
+	"provider-ca-file", "config", "worker-id", "help",
+}
+
+// TestFlags compares the flags that the schema allows in `config` with those that the gateway has.
+func TestFlags(t *testing.T) {
+	t.Parallel()
+	help, err := exec.CommandContext(t.Context(), gatewayBinary(t), "serve", "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var has []string
+	for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z-]+) `).FindAllSubmatch(help, -1) {
+		has = append(has, string(m[1]))
+	}
+	if len(has) < 20 {
+		t.Fatalf("gateway serve --help names %d flags, want more", len(has))
+	}
+	text, err := os.ReadFile(filepath.Join(chart, "values.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema struct {
+		Properties struct {
+			Config struct{ Properties map[string]any }
+		}
+	}
+	if err := json.Unmarshal(text, &schema); err != nil {
+		t.Fatal(err)
+	}
+	for name := range schema.Properties.Config.Properties {
+		if !slices.Contains(has, name) || slices.Contains(chartFlags, name) {
+			t.Errorf("values.schema.json allows config.%s, which isn't a flag to be set there", name)
+		}
+	}
+	for _, name := range has {
+		if _, ok := schema.Properties.Config.Properties[name]; !ok && !slices.Contains(chartFlags, name) {
+			t.Errorf("values.schema.json doesn't allow config.%s: enter it in properties.config", name)
+		}
+	}
+}
+
+// TestDist checks what the script of releases writes.
+func TestDist(t *testing.T) {
+	t.Parallel()
+	out := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "../dist", out)
+	cmd.Env = append(cmd.Environ(), "VERSION="+testVersion, "COMMIT="+testCommit)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("deploy/dist: %v: %s", err, text)
+	}
+	check := exec.CommandContext(t.Context(), "sha256sum", "--check", "--strict", "SHA256SUMS")
+	check.Dir = out
+	if text, err := check.CombinedOutput(); err != nil || bytes.Count(text, []byte(": OK\n")) != 2 {
+		t.Errorf("sha256sum: %v: %s", err, text)
+	}
+	for arch, want := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
+		binary, err := elf.Open(filepath.Join(out, "gateway-linux-"+arch))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if binary.Machine != want {
+			t.Errorf("gateway-linux-%s is for %v", arch, binary.Machine)
+		}
+		_ = binary.Close()
+	}
+	if runtime.GOARCH == "amd64" && sum(t, gatewayBinary(t)) != sum(t, filepath.Join(out, "gateway-linux-amd64")) {
+		t.Error("the release's binary isn't the image's")
+	}
+}

@@ -1,0 +1,272 @@
+package check
+
+import (
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
+	"sigs.k8s.io/yaml"
+)
+
+// loadCompose reads the compose file as the compose command does, its schema included.
+func loadCompose(t *testing.T) *types.Project {
+	t.Helper()
+	options, err := cli.NewProjectOptions([]string{"../compose.yaml"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, err := options.LoadProject(t.Context())
+	if err != nil {
+		t.Fatalf("compose.yaml: %v", err)
+	}
+	return project
+}
+
+func TestCompose(t *testing.T) {
+	t.Parallel()
+	project := loadCompose(t)
+	want := []string{"gateway-1", "gateway-2", "grafana", "haproxy", "prometheus", "redis", "simulator"}
+	if got := project.ServiceNames(); !slices.Equal(got, want) {
+		t.Errorf("compose.yaml has %v, want %v", got, want)
+	}
+	mounts := 0
+	for _, s := range project.Services {
+		for _, v := range s.Volumes {
+			if v.Type != types.VolumeTypeBind {
+				continue
+			}
+			mounts++
+			if _, err := os.Stat(v.Source); err != nil {
+				t.Errorf("%s mounts what isn't there: %v", s.Name, err)
+			}
+		}
+		for _, p := range s.Ports {
+			if p.HostIP != "127.0.0.1" {
+				t.Errorf("%s can be reached on %q, want this machine alone", s.Name, p.HostIP)
+			}
+		}
+	}
+	if mounts < 6 {
+		t.Errorf("found %d mounted files, want more", mounts)
+	}
+}
+
+// TestComposeGateway starts a gateway by the compose file's own command, with the addresses of this machine in it, beside
+// the simulator by its own.
+func TestComposeGateway(t *testing.T) {
+	t.Parallel()
+	project := loadCompose(t)
+	simulator := startService(t, project.Services["simulator"].Command, "--listen=0.0.0.0:9000", "--listen=127.0.0.1:0")
+	provider := simulator.wait(`--provider-url (http://\S+) `)[1]
+	worker := startService(t, project.Services["gateway-1"].Command,
+		"--redis-url=redis://redis:6379", "--redis-url=unix://"+startRedis(t, project.Services["redis"].Command),
+		"--provider-url=http://simulator:9000", "--provider-url="+provider,
+		"--listen=0.0.0.0:8080", "--listen=0.0.0.0:0", "--admin-listen=0.0.0.0:9090", "--admin-listen=127.0.0.1:0")
+	operators := "http://" + worker.wait(`"msg":"starting".*"admin":"([^"]+)"`)[1]
+	eventually(t, "the links of all three conferences live", func() bool {
+		return strings.Contains(fetch(t, operators+"/metrics", ""), `confgate_upstream_links{state="live"} 3`)
+	})
+}
+
+// startService runs the gateway's binary by a service's command, with some arguments exchanged.
+func startService(t *testing.T, command []string, exchange ...string) *tail {
+	t.Helper()
+	args := slices.Clone(command)
+	for pair := range slices.Chunk(exchange, 2) {
+		i := slices.Index(args, pair[0])
+		if i < 0 {
+			t.Fatalf("the command %v has no %s", args, pair[0])
+		}
+		args[i] = pair[1]
+	}
+	output := newTail(t)
+	cmd := exec.CommandContext(t.Context(), gatewayBinary(t), args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Stdout, cmd.Stderr = output, output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return output
+}
+
+// startRedis runs a Redis by a service's command, on a socket, which it gives.
+func startRedis(t *testing.T, command []string) string {
+	t.Helper()
+	// A socket's path must be short.
+	dir, err := os.MkdirTemp(scratch, "redis-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "s")
+	cmd := exec.CommandContext(t.Context(), command[0], append(slices.Clone(command[1:]), "--port", "0", "--unixsocket", socket)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Dir = dir
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%v: install redis-server by `make deps`", err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	eventually(t, "Redis listens", func() bool {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "unix", socket)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+	return socket
+}
+
+// TestProvisioning reads what Prometheus and Grafana of the compose file are told.
+func TestProvisioning(t *testing.T) {
+	t.Parallel()
+	read := func(file string, into any) {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join("../compose", file))
+		if err == nil {
+			err = yaml.UnmarshalStrict(text, into)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+	}
+	var dashboards struct {
+		APIVersion int `json:"apiVersion"`
+		Providers  []struct {
+			Name, Folder, Type              string
+			DisableDeletion, AllowUIUpdates bool
+			Options                         struct{ Path string }
+		}
+	}
+	read("grafana/dashboards.yaml", &dashboards)
+	grafana := loadCompose(t).Services["grafana"]
+	if !slices.ContainsFunc(grafana.Volumes, func(v types.ServiceVolumeConfig) bool { return v.Target == dashboards.Providers[0].Options.Path }) {
+		t.Errorf("Grafana looks for dashboards in %s, which nothing is mounted to", dashboards.Providers[0].Options.Path)
+	}
+	check := exec.CommandContext(t.Context(), "promtool", "check", "config", "--syntax-only", "../compose/prometheus.yml")
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Errorf("promtool: %v: %s", err, out)
+	}
+}
+
+// TestUnit lets systemd judge the unit: its syntax, and how much it leaves open.
+func TestUnit(t *testing.T) {
+	t.Parallel()
+	const unit = "../systemd/confgate.service"
+	text, err := os.ReadFile(unit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// It must name a program that is there.
+	const program = "/usr/local/bin/gateway"
+	if !strings.Contains(string(text), "\nExecStart="+program+" serve ") {
+		t.Fatalf("the unit doesn't start %s serve", program)
+	}
+	file := filepath.Join(t.TempDir(), "confgate.service")
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(string(text), program, gatewayBinary(t))), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	verify := exec.CommandContext(t.Context(), "systemd-analyze", "verify", "--man=no", "--recursive-errors=no", file)
+	if out, err := verify.CombinedOutput(); err != nil || strings.Contains(string(out), "confgate.service") {
+		t.Errorf("systemd-analyze verify: %v: %s", err, out)
+	}
+	security := exec.CommandContext(t.Context(), "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", file)
+	if out, err := security.CombinedOutput(); err != nil {
+		t.Errorf("systemd-analyze security: %v, want an exposure of 1.5 at most: %s", err, out)
+	}
+	var flags []string
+	for _, m := range regexp.MustCompile(`--([a-z-]+)`).FindAllStringSubmatch(string(regexp.MustCompile(`(?m)^ExecStart=.*$`).Find(text)), -1) {
+		flags = append(flags, m[1])
+	}
+	help, err := exec.CommandContext(t.Context(), gatewayBinary(t), "serve", "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range flags {
+		if !strings.Contains(string(help), "--"+f+" ") {
+			t.Errorf("the unit gives --%s, which isn't a flag", f)
+		}
+	}
+	if len(flags) == 0 {
+		t.Error("found no flags in the unit")
+	}
+}
+
+// TestProxy runs HAProxy by its example, before two workers of which one isn't ready.
+func TestProxy(t *testing.T) {
+	t.Parallel()
+	ready := startWorker(t, http.StatusOK)
+	leaving := startWorker(t, http.StatusServiceUnavailable)
+	listen := freeAddress(t)
+	proxy := newTail(t)
+	program, err := exec.LookPath("haproxy")
+	if err != nil {
+		program = "/usr/sbin/haproxy"
+	}
+	cmd := exec.CommandContext(t.Context(), program, "-db", "-f", "../haproxy/haproxy.cfg")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	for i, addr := range []string{ready, leaving} {
+		name := "CONFGATE_" + string(rune('1'+i))
+		_, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Env = append(cmd.Env, name+"="+addr, name+"_ADMIN_PORT="+port)
+	}
+	cmd.Env = append(cmd.Env, "CONFGATE_LISTEN="+listen)
+	cmd.Stdout, cmd.Stderr = proxy, proxy
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%v: install haproxy by `make deps`", err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	proxy.wait(`gateways/gw2 is DOWN`)
+	const secret = "a-token-in-a-query"
+	for range 5 {
+		if got := fetch(t, "http://"+listen+"/v1/conferences/1/events?access_token="+secret, ""); got != ready {
+			t.Fatalf("the proxy's answer came from %q, want the worker that is ready, %s", got, ready)
+		}
+	}
+	proxy.wait(`clients gateways/gw1 200 .* GET /v1/conferences/1/events`)
+	if text := proxy.text(); strings.Contains(text, secret) || strings.Contains(text, "haproxy.cfg:") {
+		t.Errorf("the proxy logs a token, or warns of its configuration: %s", text)
+	}
+}
+
+// startWorker stands for a gateway on both its ports: /readyz answers the status, the rest says who answered.
+func startWorker(t *testing.T, readiness int) string {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/readyz" {
+			w.WriteHeader(readiness)
+			return
+		}
+		_, _ = w.Write([]byte(addr))
+	})}
+	go func() { _ = server.Serve(ln) }()
+	t.Cleanup(func() { _ = server.Close() })
+	return addr
+}
+
+// freeAddress is one that was free a moment ago.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
