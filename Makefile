@@ -16,7 +16,7 @@ LDFLAGS  := -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## a live conference in the browser, without Redis, credentials or a network
@@ -26,14 +26,27 @@ demo: ## a live conference in the browser, without Redis, credentials or a netwo
 build: ## bin/gateway
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/gateway ./cmd/gateway
 
+.PHONY: dist
+dist: ## dist/: the binaries of a release for Linux, the same bytes wherever they are built, and their checksums
+	@VERSION='$(VERSION)' COMMIT='$(COMMIT)' deploy/dist dist
+
+.PHONY: manifests
+manifests: ## deploy/k8s, rendered anew from the chart
+	cd deploy/check && $(GO) test -count=1 -run TestRendered . -args -update
+
 .PHONY: deps
 deps: ## what the tests need beside Go: Redis, Chromium, Node, Prometheus and HAProxy, by apt-get where missing
-	@.ci/deps redis-server chromium nodejs npm prometheus haproxy
+	@.ci/deps redis-server chromium nodejs npm prometheus haproxy systemd-analyze:systemd update-ca-certificates:ca-certificates
 
 .PHONY: test
 test: deps ## vet and all tests
 	$(GO) vet ./...
 	$(GO) test -count=$(COUNT) ./...
+	$(MAKE) check-deploy
+
+.PHONY: check-deploy
+check-deploy: deps ## the tests of deploy/; the first time they compile Helm, which takes minutes
+	cd deploy/check && $(GO) tool -n helm >/dev/null && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...
 
 .PHONY: race
 race: deps ## all tests under the race detector
