@@ -3,6 +3,8 @@ package fanout_test
 import (
 	"context"
 	"encoding/json"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,12 +16,28 @@ import (
 
 // paced is a feed with a write rate and a reader that takes what there is whenever it is woken.
 type paced struct {
-	pump   *pump
-	feeds  *fanout.Feeds
-	seq    uint64
+	pump  *pump
+	feeds *fanout.Feeds
+	seq   uint64
+
+	mu  sync.Mutex // the reader adds, the test looks
+	got received
+}
+
+// received is what the reader has got.
+type received struct {
 	frames [][]uint64 // the seqs of each frame
 	at     []time.Duration
 }
+
+func (p *paced) received() received {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return received{slices.Clone(p.got.frames), slices.Clone(p.got.at)}
+}
+
+// count is how many frames came behind the snapshot.
+func (p *paced) count() int { return len(p.received().frames) - 1 }
 
 func inPace(t *testing.T, rate int, f func(p *paced, ctx context.Context)) {
 	t.Helper()
@@ -47,7 +65,9 @@ func inPace(t *testing.T, rate int, f func(p *paced, ctx context.Context)) {
 		go func() {
 			for {
 				for f, ok := r.Next(); ok; f, ok = r.Next() {
-					p.frames, p.at = append(p.frames, seqs(f.Bytes)), append(p.at, time.Since(start))
+					p.mu.Lock()
+					p.got.frames, p.got.at = append(p.got.frames, seqs(f.Bytes)), append(p.got.at, time.Since(start))
+					p.mu.Unlock()
 				}
 				select {
 				case <-woken:
@@ -103,7 +123,7 @@ func seqs(frame []byte) []uint64 {
 func (p *paced) check(t *testing.T) {
 	t.Helper()
 	next := uint64(1)
-	for i, f := range p.frames {
+	for i, f := range p.received().frames {
 		for _, seq := range f {
 			if seq != next {
 				t.Fatalf("frame %d has %v, want %d next", i, f, next)
@@ -126,8 +146,8 @@ func TestPacing(t *testing.T) {
 				time.Sleep(20 * time.Millisecond)
 			}
 			p.check(t)
-			if len(p.frames) != 201 { // and the snapshot
-				t.Errorf("%d frames for 200 changes at 50 a second, want each at once", len(p.frames)-1)
+			if n := p.count(); n != 200 {
+				t.Errorf("%d frames for 200 changes at 50 a second, want each at once", n)
 			}
 		})
 	})
@@ -141,13 +161,14 @@ func TestPacing(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 			synctest.Wait()
 			p.check(t)
-			if n := len(p.frames) - 1; n < 90 || n > 120 {
+			if n := p.count(); n < 90 || n > 120 {
 				t.Errorf("%d frames for 1000 changes in a second, want about 110", n)
 			}
-			for i := 1; i < len(p.frames); i++ {
-				first := time.Duration(p.frames[i][0]-1) * time.Millisecond // when it was made
-				if late := p.at[i] - first; late > 10*time.Millisecond {
-					t.Fatalf("change %d came %v late, want 10ms at most", p.frames[i][0], late)
+			got := p.received()
+			for i := 1; i < len(got.frames); i++ {
+				first := time.Duration(got.frames[i][0]-1) * time.Millisecond // when it was made
+				if late := got.at[i] - first; late > 10*time.Millisecond {
+					t.Fatalf("change %d came %v late, want 10ms at most", got.frames[i][0], late)
 				}
 			}
 		})
@@ -157,13 +178,13 @@ func TestPacing(t *testing.T) {
 		inPace(t, 100, func(p *paced, _ context.Context) {
 			time.Sleep(time.Second)
 			p.change(15)
-			if n := len(p.frames) - 1; n != 10 {
+			if n := p.count(); n != 10 {
 				t.Errorf("%d frames at once, want the 10 of a burst", n)
 			}
 			time.Sleep(10 * time.Millisecond)
 			synctest.Wait()
 			p.check(t)
-			if n := len(p.frames) - 1; n != 11 {
+			if n := p.count(); n != 11 {
 				t.Errorf("%d frames in all, want one more for what was held", n)
 			}
 		})
@@ -173,7 +194,7 @@ func TestPacing(t *testing.T) {
 		inPace(t, 0, func(p *paced, _ context.Context) {
 			p.change(500)
 			p.check(t)
-			if n := len(p.frames) - 1; n != 500 {
+			if n := p.count(); n != 500 {
 				t.Errorf("%d frames for 500 changes, want each on its own", n)
 			}
 		})
@@ -182,7 +203,7 @@ func TestPacing(t *testing.T) {
 		t.Parallel()
 		inPace(t, 100, func(p *paced, _ context.Context) {
 			p.change(2500)
-			if n := len(p.frames) - 1; n < 12 {
+			if n := p.count(); n < 12 {
 				t.Errorf("%d frames for 2500 changes at once, want no more than 1000 held", n)
 			}
 			time.Sleep(10 * time.Millisecond)
