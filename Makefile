@@ -84,6 +84,10 @@ RUNS     ?= 5
 bench-scale: build ## the table of docs/performance.md; SCENARIO=burst plays one row, RUNS=1 once
 	@for s in $(SCENARIO); do taskset -c 1 bin/gateway bench --scenario $$s --core 0 --runs $(RUNS); done
 
+.PHONY: rehearse
+rehearse: deps ## a rolling update behind HAProxy with 300 clients: what they notice of it
+	$(GO) test -count=1 -v -run TestRehearsal ./internal/rehearse -rehearse.full
+
 .PHONY: fuzz
 fuzz: ## every fuzz test, each for FUZZTIME (default 5m)
 	@FUZZTIME=$(FUZZTIME) .ci/fuzz

@@ -1,0 +1,41 @@
+package rehearse
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+var full = flag.Bool("rehearse.full", false, "play the long form: 300 clients, and times as on a cluster")
+
+// binary is the gateway, built for this run.
+var binary string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	dir, err := os.MkdirTemp("", "confgate-")
+	if err == nil {
+		binary = filepath.Join(dir, "gateway")
+		cmd := exec.Command("go", "build", "-o", binary, "confgate/cmd/gateway") //nolint:noctx // the test's own time limit ends it
+		var text []byte
+		if text, err = cmd.CombinedOutput(); err != nil {
+			err = fmt.Errorf("%v: %w: %s", cmd.Args, err, text)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m,
+		// The goroutine that reads a server's output ends with the server, which its cleanup doesn't wait for.
+		goleak.IgnoreAnyFunction("confgate/internal/fanout/fanouttest.(*Redis).start.func1"),
+		goleak.Cleanup(func(code int) {
+			_ = os.RemoveAll(dir)
+			os.Exit(code)
+		}))
+}
