@@ -62,7 +62,11 @@ type actor struct {
 	ctl         control
 	refreshAt   time.Time // when to renew ctl; zero: not
 	refreshing  bool
+	looked      bool // the TokenStore was asked for what the last owner left
+	unkept      bool // ctl isn't yet in the TokenStore
+	keeping     bool // a call of the TokenStore is under way
 	password    confctl.Secret
+	given       time.Time // when somebody named it; zero: it was there from the start
 	refusedAt   time.Time // when password was refused; zero: it wasn't
 	lockedUntil time.Time
 
@@ -143,6 +147,7 @@ const idle = time.Hour
 // due does what is due and says when to ask again.
 func (a *actor) due(ctx context.Context, now time.Time) time.Time {
 	next := now.Add(idle)
+	a.keepToken(ctx)
 	switch a.phase {
 	case opening, connecting, blocked:
 	case resting:

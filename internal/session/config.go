@@ -81,6 +81,10 @@ type Config struct {
 	// RefusalKey keys the HMAC by which a refused password is remembered with the conference, so that no successor tries
 	// it again. Without it the refusal isn't remembered beyond this process, since short passwords could be guessed from it.
 	RefusalKey []byte
+	// Tokens and Refusals are what the fleet knows of this conference beside the log; nil: this session is alone with what it
+	// knows. Refusals needs a RefusalKey.
+	Tokens   TokenStore
+	Refusals RefusalStore
 
 	Logger  *zap.Logger        // nil: none
 	Metrics *telemetry.Metrics // nil: none
@@ -144,6 +148,7 @@ func (c Config) validate() error {
 	check(c.Log != nil, "no log")
 	check(c.Limiter != nil, "no limiter")
 	check(c.Tenure != nil || !c.Successor, "a successor without tenure")
+	check(c.Refusals == nil || len(c.RefusalKey) > 0, "refusals without a key")
 	check(c.API != nil && c.API.Base != nil, "no provider API")
 	for name, d := range map[string]time.Duration{
 		"heartbeat": c.Heartbeat, "poll": c.Poll, "locked": c.Locked, "same password": c.SamePassword, "retain": c.Retain,

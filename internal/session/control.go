@@ -14,6 +14,8 @@ import (
 type control struct {
 	confctl.Token
 	received time.Time
+	by       []byte // HMAC of the password that it was granted for
+	kept     bool   // it came from the TokenStore
 }
 
 // usable says whether the token may still be good.
@@ -37,8 +39,11 @@ type access struct {
 	conf     string
 	token    control
 	password confctl.Secret
+	given    time.Time // when somebody named the password; zero: it was there from the start
 	// gate is why the password must not be sent now; nil where it may be.
 	gate *confctl.Error
+	look bool // the TokenStore may have a token
+	cfg  *Config
 }
 
 // byPassword fetches a control token by the password.
@@ -46,17 +51,28 @@ func (a access) byPassword(ctx context.Context, p provider) (control, error) {
 	if a.gate != nil {
 		return control{}, a.gate
 	}
-	t, err := p.token(ctx, a.conf, a.password)
-	if err != nil {
+	if err := a.withheld(ctx); err != nil {
 		return control{}, err
 	}
-	return control{Token: t, received: time.Now()}, nil
+	t, err := p.token(ctx, a.conf, a.password)
+	if err != nil {
+		if classOf(err) == confctl.ClassCredentials {
+			a.refuse(ctx)
+		}
+		return control{}, err
+	}
+	return control{Token: t, received: time.Now(), by: a.fingerprint()}, nil
 }
 
-// connect gets a socket open: with the token at hand while that is good, else with one fetched by password. A token that is
-// refused on the way is replaced by password, once. The control that it returns is the newest, also beside an error.
+// connect gets a socket open: with the token at hand while that is good, or one that the last owner left, else with one
+// fetched by password. A token that is refused on the way is replaced by password, once. The control that it returns is the
+// newest, also beside an error.
 func (a access) connect(ctx context.Context, p provider) (wire, control, error) {
 	ctl, fresh := a.token, false
+	if a.look && !ctl.usable(time.Now()) {
+		ctl = a.load(ctx)
+	}
+	left := ctl.kept
 	if !ctl.usable(time.Now()) {
 		var err error
 		if ctl, err = a.byPassword(ctx, p); err != nil {
@@ -69,11 +85,18 @@ func (a access) connect(ctx context.Context, p provider) (wire, control, error) 
 		if err == nil {
 			return w, ctl, nil
 		}
-		if classOf(err) != confctl.ClassToken {
+		// A token that was left may be of an earlier time that the conference was on, so that it doesn't say what is now.
+		class := classOf(err)
+		stale := left && (class == confctl.ClassEnd || class == confctl.ClassWait)
+		if class != confctl.ClassToken && !stale {
 			return nil, ctl, err
 		}
 		if fresh {
 			return nil, control{}, err
+		}
+		if left {
+			left = false
+			a.forget(ctx)
 		}
 		if ctl, err = a.byPassword(ctx, p); err != nil {
 			return nil, control{}, err
@@ -98,7 +121,7 @@ func (a access) renew(ctx context.Context, p provider) (ctl control, refused boo
 		if t.WSURL == "" {
 			t.WSURL = a.token.WSURL
 		}
-		return control{Token: t, received: time.Now()}, false, nil
+		return control{Token: t, received: time.Now(), by: a.token.by}, false, nil
 	}
 	if classOf(err) != confctl.ClassToken {
 		return control{}, false, err
@@ -116,6 +139,9 @@ func classOf(err error) confctl.ErrorClass {
 }
 
 func (a *actor) setControl(ctl control) {
+	if a.cfg.Tokens != nil && !ctl.received.Equal(a.ctl.received) {
+		a.unkept = !ctl.kept
+	}
 	a.ctl, a.refreshAt = ctl, time.Time{}
 	if !ctl.Token.Token.Empty() {
 		a.refreshAt = ctl.refreshAt()
@@ -124,7 +150,7 @@ func (a *actor) setControl(ctl control) {
 
 // access is what a child may use now. The gate keeps the password from being sent again while the provider would count it.
 func (a *actor) access(now time.Time) access {
-	acc := access{conf: a.cfg.Conference, token: a.ctl, password: a.password}
+	acc := access{conf: a.cfg.Conference, token: a.ctl, password: a.password, given: a.given, cfg: &a.cfg}
 	switch {
 	case !a.refusedAt.IsZero() || a.password.Empty():
 		acc.gate = &confctl.Error{API: "token", Code: "withheld", Class: confctl.ClassCredentials}
@@ -135,9 +161,12 @@ func (a *actor) access(now time.Time) access {
 }
 
 // credentialsRefused remembers that the password must not be sent again, in the log too.
-func (a *actor) credentialsRefused(now time.Time) {
+func (a *actor) credentialsRefused(err error, now time.Time) {
 	if a.refusedAt.IsZero() {
 		a.refusedAt = now
+		if e, ok := errors.AsType[*withheldError](err); ok {
+			a.refusedAt = e.at
+		}
 		a.pub.checkpointAt = now
 	}
 }
@@ -204,7 +233,7 @@ func (m renewed) handle(_ context.Context, a *actor, now time.Time) {
 		if a.refusedAt.IsZero() {
 			a.log.Error("credentials refused, the link stays until it is lost", telemetry.Code(label(m.err)))
 		}
-		a.credentialsRefused(now)
+		a.credentialsRefused(m.err, now)
 		a.refreshAt = time.Time{}
 	case confctl.ClassLocked:
 		a.locked(m.err, now)
@@ -226,7 +255,7 @@ func (a *actor) setPassword(ctx context.Context, password confctl.Secret, now ti
 	if password.Equal(a.password) && (a.refusedAt.IsZero() || now.Sub(a.refusedAt) < a.cfg.SamePassword) {
 		return
 	}
-	a.password, a.refusedAt = password, time.Time{}
+	a.password, a.given, a.refusedAt = password, now, time.Time{}
 	switch {
 	case a.phase == blocked:
 		a.moveLink(conference.LinkConnecting, conference.ReasonNone, now)

@@ -44,6 +44,7 @@ func withTenure(f *fakeTenure, successor bool) option {
 
 // pair is an old owner, live, and a successor beside it over the same log and provider.
 type pair struct {
+	t                *testing.T // the bubble's
 	log              *fakeLog
 	p                *fakeProvider
 	old, successor   *rig
@@ -58,10 +59,10 @@ func (p *pair) both(frame []byte) {
 }
 
 // handover runs a test in a bubble with an old owner that has two people, and a successor whose link is up.
-func handover(t *testing.T, fn func(t *testing.T, p *pair)) {
+func handover(t *testing.T, fn func(p *pair)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		p := &pair{log: newFakeLog(), p: newFakeProvider(), tenure: newTenure(), ofOld: newTenure()}
+		p := &pair{t: t, log: newFakeLog(), p: newFakeProvider(), tenure: newTenure(), ofOld: newTenure()}
 		close(p.ofOld.gate)
 		p.p.fulls = full(roster("p1", "p2"))
 		p.old = newRig(t, p.log, p.p, withTenure(p.ofOld, false)).start(t.Context())
@@ -78,7 +79,7 @@ func handover(t *testing.T, fn func(t *testing.T, p *pair)) {
 		p.successor = newRig(t, p.log, p.p, withTenure(p.tenure, true)).start(t.Context())
 		pass(time.Millisecond)
 		p.newWire = p.p.wire()
-		fn(t, p)
+		fn(p)
 		p.successor.stop(t)
 		p.old.stop(t)
 	})
@@ -99,7 +100,8 @@ func (p *pair) count(topic conference.Topic, text string) int {
 
 func TestHandover(t *testing.T) {
 	t.Parallel()
-	handover(t, func(t *testing.T, p *pair) {
+	handover(t, func(p *pair) {
+		t := p.t
 		if p.tenure.live.Load() != 1 || p.oldWire == p.newWire {
 			t.Fatalf("the successor was live %d times, want once, over a link of its own", p.tenure.live.Load())
 		}
@@ -112,10 +114,10 @@ func TestHandover(t *testing.T) {
 		late := renamed(3, "p1", "Xiu")
 		p.oldWire.in <- late
 		pass(time.Millisecond)
-		if err := p.old.Session.Prepare(t.Context()); err != nil {
+		if err := p.old.Prepare(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		data, err := p.old.Session.Offer(t.Context())
+		data, err := p.old.Offer(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,8 +176,9 @@ func TestHandover(t *testing.T) {
 
 func TestHandoverThatComesToNothing(t *testing.T) {
 	t.Parallel()
-	handover(t, func(t *testing.T, p *pair) {
-		if _, err := p.old.Session.Offer(t.Context()); err != nil {
+	handover(t, func(p *pair) {
+		t := p.t
+		if _, err := p.old.Offer(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		p.oldWire.in <- renamed(2, "p2", "Yan")
@@ -183,7 +186,7 @@ func TestHandoverThatComesToNothing(t *testing.T) {
 		if n := p.count(conference.Participants, "Yan"); n != 0 {
 			t.Errorf("a change was appended %d times after the offer, want not", n)
 		}
-		if err := p.old.Session.Resume(t.Context()); err != nil {
+		if err := p.old.Resume(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		pass(time.Millisecond)
@@ -200,7 +203,8 @@ func TestHandoverThatComesToNothing(t *testing.T) {
 
 func TestOwnerDiesBeforeItsOffer(t *testing.T) {
 	t.Parallel()
-	handover(t, func(t *testing.T, p *pair) {
+	handover(t, func(p *pair) {
+		t := p.t
 		p.both(subtitle("both"))
 		p.newWire.in <- renamed(2, "p2", "Yan")
 		pass(time.Millisecond)
@@ -216,8 +220,9 @@ func TestOwnerDiesBeforeItsOffer(t *testing.T) {
 
 func TestPreparedOwnerDoesNotDial(t *testing.T) {
 	t.Parallel()
-	handover(t, func(t *testing.T, p *pair) {
-		if err := p.old.Session.Prepare(t.Context()); err != nil {
+	handover(t, func(p *pair) {
+		t := p.t
+		if err := p.old.Prepare(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		dials := p.p.count("dial")
@@ -230,7 +235,7 @@ func TestPreparedOwnerDoesNotDial(t *testing.T) {
 			t.Errorf("reports that the provider closed the older link = %d, want 1", p.ofOld.closed.Load())
 		}
 		wantLink(t, p.log, "live") // the successor's is
-		if err := p.old.Session.Resume(t.Context()); err != nil {
+		if err := p.old.Resume(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		pass(time.Second)

@@ -46,3 +46,25 @@ type Limiter interface {
 	// Learn lowers the rate to what the provider said in its headers.
 	Learn(api string, limit int, per time.Duration)
 }
+
+// TokenStore keeps control tokens for the whole fleet, so that a takeover sends no password. What Store is given is secret:
+// the store seals it.
+type TokenStore interface {
+	// Store keeps a token for what is left of its life.
+	Store(ctx context.Context, conf string, token []byte, life time.Duration) error
+	// Load is the token stored last, and what is left of its life; nil: there is none.
+	Load(ctx context.Context, conf string) ([]byte, time.Duration, error)
+	// Forget removes a token that is of no use any more.
+	Forget(ctx context.Context, conf string) error
+}
+
+// RefusalStore remembers for the whole fleet which passwords the provider refused, by their HMAC, so that nobody sends one
+// again and locks the conference's control.
+type RefusalStore interface {
+	// Refuse remembers a password for a span of time.
+	Refuse(ctx context.Context, conf string, mac []byte, span time.Duration) error
+	// Refused is what is left of that span; 0: the password wasn't refused.
+	Refused(ctx context.Context, conf string, mac []byte) (time.Duration, error)
+	// Allow forgets a refusal.
+	Allow(ctx context.Context, conf string, mac []byte) error
+}

@@ -31,6 +31,8 @@ func (a *actor) start(ctx context.Context, now time.Time) {
 		// What the last owner found out stands until the provider says something else.
 		a.moveLink(state, reason, now)
 		a.cleared = state == conference.LinkWaiting
+		// A token from before is of a conference that is over.
+		a.looked = a.looked || state != conference.LinkUnavailable
 	default:
 		a.moveLink(conference.LinkConnecting, conference.ReasonNone, now)
 	}
@@ -45,6 +47,8 @@ func (a *actor) start(ctx context.Context, now time.Time) {
 func (a *actor) connect(ctx context.Context) {
 	a.phase = connecting
 	acc := a.access(time.Now())
+	// Later, this session knows better than what it once stored.
+	acc.look, a.looked = a.cfg.Tokens != nil && !a.looked, true
 	a.spawn(ctx, func(ctx context.Context) message {
 		w, ctl, err := acc.connect(ctx, a.provider)
 		return connected{acc.password, w, ctl, err}
@@ -90,7 +94,7 @@ func (a *actor) refused(err error, now time.Time) {
 	case confctl.ClassWait:
 		a.poll(now)
 	case confctl.ClassCredentials:
-		a.credentialsRefused(now)
+		a.credentialsRefused(err, now)
 		a.block(now, label(err))
 	case confctl.ClassLocked:
 		a.locked(err, now)
