@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -22,7 +23,8 @@ type cable struct {
 	conns   map[net.Conn]bool
 	closed  bool
 
-	held atomic.Int64 // bytes that came while it was unplugged
+	held    atomic.Int64 // bytes that came while it was unplugged
+	appends atomic.Int64 // pieces of those that have a log's key in them
 }
 
 // startCable lays a cable to a server: HOST:PORT, or the path of a socket.
@@ -142,6 +144,9 @@ func (c *cable) carry(ctx context.Context, to io.Writer, from io.Reader) {
 			case <-state:
 			default:
 				c.held.Add(int64(n))
+				if bytes.Contains(buf[:n], []byte("}:log")) {
+					c.appends.Add(1)
+				}
 			}
 			select {
 			case <-state:

@@ -147,7 +147,8 @@ func TestWorkerCutOffFromProvider(t *testing.T) {
 	f.finish(t, outcome{overlaps: len(f.confs)})
 }
 
-// The master behind Sentinels is lost. What it had not given to its replica yet is answered by a new epoch, at the worst.
+// The master behind Sentinels is lost. What it had not given to its replica yet is answered by a new epoch, at the
+// worst; where that was the fleet's word on who holds what, conferences move.
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
 	var s *sentinels
@@ -156,14 +157,12 @@ func TestSentinelFailover(t *testing.T) {
 		s = startSentinels(t)
 		return s.store
 	}})
-	dials := f.provider.Requests()["dial"]
 	f.measure()
 	s.master.kill()
 	until(t, "the replica becomes the master", func() error { return contains(t.Context(), s.replica, "replication", "role:master") })
 	f.settle(t)
 	pass(time.Second)
-	f.untouched(t, dials)
 	there, _ := f.silences(f.workers...)
 	t.Logf("longest silence %v", there.Round(time.Millisecond))
-	f.finish(t, outcome{resets: 1})
+	f.finish(t, outcome{resets: 1, overlaps: len(f.confs)})
 }
