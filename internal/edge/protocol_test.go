@@ -361,6 +361,28 @@ func TestWakeDuringNext(t *testing.T) {
 	c.want(`{"seq":1}`)
 }
 
+// A second subscribe must not set its client back: the source is told to make the snapshot anew, and how far a client has
+// been with another view.
+func TestReplacingNeverGoesBack(t *testing.T) {
+	t.Parallel()
+	w := loopback(t, nil)
+	c := w.connect(ScopeRead)
+	for i, want := range []int32{0, 1} {
+		c.send(`{"type":"subscribe","id":"1","conference":"900","resume":{"epoch":"e","view":"other","seq":7}}`)
+		if msg := c.next(); !strings.Contains(msg, `"recovered":false`) {
+			t.Fatalf("subscribed: %s", msg)
+		}
+		req, sub := <-w.src.requests, <-w.src.subs
+		if req.Resume != nil || req.NotBefore == nil || *req.NotBefore != (conference.Position{Epoch: "e", Seq: 7}) {
+			t.Errorf("subscribe %d asks to resume at %v, not before %v; want neither to resume nor anything before 7",
+				i, req.Resume, req.NotBefore)
+		}
+		if got := sub.renewed.Load(); got != want {
+			t.Errorf("subscription %d was renewed %d times, want %d", i, got, want)
+		}
+	}
+}
+
 func TestSubscriptionLimit(t *testing.T) {
 	t.Parallel()
 	w := loopback(t, func(c *Config) { c.MessageRate = -1 })

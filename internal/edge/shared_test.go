@@ -34,7 +34,9 @@ func (s *roundSource) Subscribe(_ context.Context, req Request) (Subscription, e
 }
 
 func (*roundSub) Recovered() bool { return false }
-func (*roundSub) Close()          {}
+
+func (*roundSub) Renew() {}
+func (*roundSub) Close() {}
 
 func (s *roundSub) Next() (Frame, bool) {
 	now := s.src.round.Load()

@@ -34,6 +34,8 @@ type Request struct {
 	Topics     conference.Topics // as granted, with link
 	Profile    conference.Profile
 	Resume     *conference.Position // nil: from a snapshot; the edge has checked the view
+	// NotBefore is how far the client has been with another view, nil: nothing is known of that. The snapshot isn't older.
+	NotBefore *conference.Position
 	// Wake is called, at most once for each Next that had nothing, when there is something again. It doesn't block and may
 	// be called from any goroutine, also before Subscribe has returned.
 	Wake func()
@@ -72,6 +74,9 @@ type Subscription interface {
 	// Next is the next frame to write, without waiting; false: nothing now, and Wake will be called. A reader that fell
 	// too far behind gets a snapshot as its next frame.
 	Next() (Frame, bool)
+	// Renew has the first snapshot made anew when Next asks for it, since the client got more of the conference meanwhile. It
+	// is called before Next, and changes nothing for a reader that resumed.
+	Renew()
 	// Close detaches the reader. Wake may still be on its way.
 	Close()
 }

@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 )
 
 // fakeSource is a Source whose conferences the test scripts.
@@ -71,6 +72,7 @@ type fakeSub struct {
 	endless   *Frame // what Next gives, again and again
 	conf      string // for the test's own use, as n and seq
 	n, seq    int
+	renewed   atomic.Int32 // calls of Renew
 	wake      func()
 	done      chan struct{} // closed by Close
 
@@ -80,6 +82,8 @@ type fakeSub struct {
 }
 
 func (s *fakeSub) Recovered() bool { return s.recovered }
+
+func (s *fakeSub) Renew() { s.renewed.Add(1) }
 
 func (s *fakeSub) Next() (Frame, bool) {
 	s.mu.Lock()

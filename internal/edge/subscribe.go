@@ -38,6 +38,7 @@ type op struct {
 	topics      conference.Topics // as granted
 	profile     conference.Profile
 	resume      *conference.Position
+	notBefore   *conference.Position
 }
 
 // subscribe checks a request, in the reader, and has it wait its turn.
@@ -54,8 +55,13 @@ func (c *conn) subscribe(m message) {
 	}
 	o := op{id: m.id, topics: asked | conference.TopicSet(conference.Link), profile: p}
 	// Another view, like an epoch that can't be one, means a snapshot.
-	if r := m.resume; r != nil && r.epoch != "" && r.view == conference.View(o.topics, p) {
-		o.resume = &conference.Position{Epoch: r.epoch, Seq: r.seq}
+	if r := m.resume; r != nil && r.epoch != "" {
+		pos := &conference.Position{Epoch: r.epoch, Seq: r.seq}
+		if r.view == conference.View(o.topics, p) {
+			o.resume = pos
+		} else {
+			o.notBefore = pos
+		}
 	}
 	c.enter(m.conference, o)
 }
@@ -129,7 +135,7 @@ func (c *conn) ask(conf string, sl *slot, o op) {
 	defer c.waiting(sl, nil)
 	l := &live{conf: conf, profile: o.profile}
 	sub, err := c.s.cfg.Source.Subscribe(ctx, Request{
-		Conference: conf, Topics: o.topics, Profile: o.profile, Resume: o.resume,
+		Conference: conf, Topics: o.topics, Profile: o.profile, Resume: o.resume, NotBefore: o.notBefore,
 		Wake: func() {
 			l.ready.Store(true)
 			c.kick()

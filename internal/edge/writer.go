@@ -193,6 +193,7 @@ func (c *conn) attach(it item) {
 	}
 	if i := slices.IndexFunc(c.subs, func(l *live) bool { return l.conf == it.conf }); i >= 0 {
 		c.detach(i)
+		it.live.sub.Renew()
 	}
 	c.subs = append(c.subs, it.live)
 	c.s.cfg.Metrics.Subscriptions(1)

@@ -31,7 +31,6 @@ type Feed struct {
 	pos       conference.Position
 	list      *list
 	pacing    *pacing
-	appended  int  // bytes that went into the list, ever
 	whole     bool // doc is what it should be; else it waits for a snapshot
 	status    statusItem
 	snapshots map[snapshotKey]*snapshot
@@ -58,13 +57,10 @@ type snapshotKey struct {
 	events  bool // whether it carries the events that a lagging reader has missed
 }
 
-// snapshot is an encoded state. A storm of joiners shares it, also a little later, when the changes since are cheaper than
-// a new one.
+// snapshot is an encoded state. A storm of joiners shares it until the next change.
 type snapshot struct {
-	frame    Frame
-	at       *link
-	pos      conference.Position
-	appended int // Feed.appended then
+	frame Frame
+	at    *link
 }
 
 // attachment is a Subscribe call in flight, or a look at the replica. Whoever moves state first decides: run answers, or
@@ -91,7 +87,7 @@ func newFeed(conf string, opts FeedOptions) *Feed {
 		snapshots: make(map[snapshotKey]*snapshot),
 	}
 	f.pacing = newPacing(opts.WriteRate)
-	f.list = newList(opts.ResumeWindow, opts.WindowBytes, f.trimmed)
+	f.list = newList(opts.ResumeWindow, opts.WindowBytes)
 	return f
 }
 
@@ -219,21 +215,8 @@ func (f *Feed) push(now time.Time, c *content) {
 		}
 	}
 	f.list.push(now, &item{content: c, last: last(c.changes)}, size)
-	f.appended += size
-	for key, s := range f.snapshots {
-		if f.appended-s.appended > len(s.frame.Bytes)/2 {
-			delete(f.snapshots, key)
-		}
-	}
-}
-
-// trimmed is called for what the list drops: a snapshot must not lead to a place that is gone.
-func (f *Feed) trimmed(it *item) {
-	for key, s := range f.snapshots {
-		if it.run == f.list.run && it.last > s.pos.Seq {
-			delete(f.snapshots, key)
-		}
-	}
+	// An older state of the epoch could set back a client that has been here before.
+	clear(f.snapshots)
 }
 
 func (f *Feed) setStatus(s Status, now time.Time) {
@@ -268,7 +251,7 @@ func (f *Feed) attach(a *attachment) bool {
 	}
 	f.flush()
 	resume := a.req.Resume
-	if !f.whole || resume != nil && resume.Epoch == f.pos.Epoch && resume.Seq > f.pos.Seq {
+	if !f.whole || f.behind(resume) || f.behind(a.req.NotBefore) {
 		f.forget()
 		return false
 	}
@@ -290,6 +273,11 @@ func (f *Feed) attach(a *attachment) bool {
 	f.profiles[r.profile]++
 	close(a.done)
 	return true
+}
+
+// behind says whether a client has been further in this epoch than the feed is.
+func (f *Feed) behind(pos *conference.Position) bool {
+	return pos != nil && pos.Epoch == f.pos.Epoch && pos.Seq > f.pos.Seq
 }
 
 // forget drops the attachments that were given up while they waited.
@@ -334,7 +322,7 @@ func (f *Feed) answer(r *Reader, reason string) *answer {
 // maxSnapshots bounds the encoded states that are kept, in views.
 const maxSnapshots = 64
 
-// snapshot encodes the state, unless that was just done.
+// snapshot encodes the state, unless that was done at the same place.
 func (f *Feed) snapshot(key snapshotKey) *snapshot {
 	if s := f.snapshots[key]; s != nil {
 		return s
@@ -349,7 +337,7 @@ func (f *Feed) snapshot(key snapshotKey) *snapshot {
 		frame: Frame{
 			Bytes: bytes[headerRoom:], Wire: wire(f.opts.Encoder, bytes), Messages: []MessageCount{{typeSnapshot, 1}},
 		},
-		at: f.list.tail, pos: f.pos, appended: f.appended,
+		at: f.list.tail,
 	}
 	if len(f.snapshots) >= maxSnapshots {
 		clear(f.snapshots)

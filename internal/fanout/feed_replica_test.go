@@ -12,7 +12,7 @@ import (
 	"confgate/internal/fanout/fanouttest"
 )
 
-// A storm of joiners shares an encoding, also while the conference goes on.
+// A storm of joiners shares an encoding until the conference goes on; then an older one could set back who was here before.
 func TestFeedSharesSnapshots(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -35,10 +35,57 @@ func TestFeedSharesSnapshots(t *testing.T) {
 				synctest.Wait()
 			}
 		}
-		if n := len(encodings); n > 5 {
-			t.Errorf("200 joiners had %d encodings of the state", n)
+		if n := len(encodings); n != 11 {
+			t.Errorf("200 joiners had %d encodings of the state, want one for each of its 11 places", n)
 		}
 	})
+}
+
+// Who subscribes anew on a connection isn't set back behind what it got from the subscription before, not even by what
+// comes between Subscribe and the first Next.
+func TestFeedNeverGoesBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := fanout.NewMemoryLog(fanout.LogOptions{})
+		o := testOwner(t, log, conf)
+		o.Append(t, fanouttest.Set("p1", "Ann"))
+		feeds, stop := runFeeds(fanout.FeedOptions{Log: log})
+		defer stop()
+		join(t, feeds, fanout.Request{Conference: conf}).Close()
+
+		c := join(t, feeds, fanout.Request{Conference: conf})
+		defer c.Close()
+		o.Append(t, fanouttest.Set("p2", "Bob"), fanouttest.Set("p3", "Eve"))
+		synctest.Wait()
+		c.Renew()
+		synctest.Wait()
+		c.want(t, fmt.Sprintf("snapshot %d subscribe", o.Pos.Seq))
+
+		resumed := join(t, feeds, fanout.Request{Conference: conf, Resume: &conference.Position{Epoch: o.Pos.Epoch, Seq: 1}})
+		defer resumed.Close()
+		resumed.Renew() // what was missed comes all the same
+		checkReplicaFrom(t, 1, resumed.drain(t), o.Pos.Seq)
+	})
+}
+
+// checkReplicaFrom checks that frames continue a place up to another without a snapshot.
+func checkReplicaFrom(t *testing.T, from uint64, frames []fanout.Frame, to uint64) {
+	t.Helper()
+	for _, f := range frames {
+		messages, err := messagesOf(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range messages {
+			if m.Type == "snapshot" || m.Seq != from+1 {
+				t.Fatalf("%s %d after %d", m.Type, m.Seq, from)
+			}
+			from = m.Seq
+		}
+	}
+	if from != to {
+		t.Errorf("frames lead to %d, want %d", from, to)
+	}
 }
 
 // checkReplica checks that frames lead to what the log has.
@@ -59,6 +106,16 @@ func checkReplica(t *testing.T, frames []fanout.Frame, log fanout.Log) {
 	}
 }
 
+// messagesOf reads a frame.
+func messagesOf(f fanout.Frame) (messages []message, err error) {
+	if f.Bytes[0] == '[' {
+		err = json.Unmarshal(f.Bytes, &messages)
+		return messages, err
+	}
+	messages = make([]message, 1)
+	return messages, json.Unmarshal(f.Bytes, &messages[0])
+}
+
 // replica is what a client with all scopes makes of its frames, by the rules of the protocol.
 type replica struct {
 	pos       conference.Position
@@ -70,12 +127,7 @@ type replica struct {
 
 // frame takes a frame, and gives its last message.
 func (r *replica) frame(f fanout.Frame) (last message, err error) {
-	messages := make([]message, 1)
-	if f.Bytes[0] == '[' {
-		err = json.Unmarshal(f.Bytes, &messages)
-	} else {
-		err = json.Unmarshal(f.Bytes, &messages[0])
-	}
+	messages, err := messagesOf(f)
 	if err != nil {
 		return last, err
 	}

@@ -143,7 +143,12 @@ func TestFeedResumeAhead(t *testing.T) {
 		defer stop()
 		ahead := conference.Position{Epoch: o.Pos.Epoch, Seq: 2}
 		begin := time.Now()
-		_, err := tryJoin(t.Context(), feeds, fanout.Request{Conference: conf, Resume: &ahead})
+		_, err := tryJoin(t.Context(), feeds, fanout.Request{Conference: conf, NotBefore: &ahead})
+		if !errors.Is(err, fanout.ErrUnavailable) {
+			t.Errorf("a snapshot from ahead = %v, want ErrUnavailable", err)
+		}
+		begin = time.Now()
+		_, err = tryJoin(t.Context(), feeds, fanout.Request{Conference: conf, Resume: &ahead})
 		if !errors.Is(err, fanout.ErrUnavailable) {
 			t.Errorf("resume from ahead = %v, want ErrUnavailable", err)
 		}

@@ -38,12 +38,11 @@ type list struct {
 	items      backlog[*item]
 	gone       *item // takes the place of what was dropped
 	run        uint64
-	trimmed    func(*item) // called for what is dropped
 }
 
-func newList(window time.Duration, limit int, trimmed func(*item)) *list {
+func newList(window time.Duration, limit int) *list {
 	anchor := &link{}
-	l := &list{head: anchor, tail: anchor, gone: &item{lost: true}, trimmed: trimmed}
+	l := &list{head: anchor, tail: anchor, gone: &item{lost: true}}
 	l.items.age, l.items.limit = window, limit
 	return l
 }
@@ -58,7 +57,6 @@ func (l *list) push(now time.Time, it *item, size int) {
 	l.items.trim(now, func(old *item) {
 		l.head.next.Store(l.gone)
 		l.head = old.after
-		l.trimmed(old)
 	})
 }
 

@@ -13,6 +13,8 @@ type Request struct {
 	Topics     conference.Topics // link is part of it always
 	Profile    conference.Profile
 	Resume     *conference.Position // nil: from a snapshot
+	// NotBefore is how far the client has been with another view, nil: nothing is known of that. The snapshot isn't older.
+	NotBefore *conference.Position
 	// Wake is called, at most once for each Next that had nothing, when there is something again. It must not block.
 	Wake func()
 }
@@ -135,6 +137,26 @@ func (r *Reader) dated(f Frame) Frame {
 		f.Received = time.Time{}
 	}
 	return f
+}
+
+// Renew has the reader's first snapshot made anew when Next asks for it: between Subscribe and Next, its client has got
+// more from the reader that this one replaces. It is called before Next, and does nothing for a reader that resumed.
+func (r *Reader) Renew() {
+	if r.recovered || r.closed {
+		return
+	}
+	kept := r.ready[:0]
+	for _, f := range r.ready[:r.nReady] {
+		if f.Snapshot == "" {
+			kept = append(kept, f)
+		}
+	}
+	if len(kept) == r.nReady {
+		return
+	}
+	r.nReady = len(kept)
+	clear(r.ready[r.nReady:])
+	r.ask(SnapshotSubscribe)
 }
 
 func (r *Reader) unread(f Frame) {
