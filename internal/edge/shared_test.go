@@ -80,7 +80,7 @@ func newRoundSource(size int) *roundSource {
 	wire := append(Encoder{}.Header(nil, size), msg...)
 	return &roundSource{
 		fakeSource: newFakeSource(), subs: make(chan *roundSub, 1000),
-		frame: Frame{Bytes: wire[len(wire)-size:], Wire: wire, Messages: []MessageCount{{"delta", 1}}},
+		frame: Frame{Bytes: wire[len(wire)-size:], Wire: wire, Messages: []MessageCount{{"delta", 1}}, Received: time.Now()},
 	}
 }
 
@@ -92,7 +92,6 @@ func TestDeliveryAllocatesNothing(t *testing.T) { //nolint:paralleltest // count
 	subs, got := audience(t, w, src, clients)
 	want := int64(0)
 	deliver := func() {
-		src.frame.Received = time.Now()
 		src.round.Add(1)
 		for _, s := range subs {
 			s.wake()
