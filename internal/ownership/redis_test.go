@@ -18,11 +18,11 @@ import (
 )
 
 // ownServer runs a scenario over a server that the test may harm.
-func ownServer(t *testing.T, fn func(t *testing.T, r *rig, server *fanouttest.Redis, client *redis.Client)) {
+func ownServer(t *testing.T, fn func(r *rig, server *fanouttest.Redis, client *redis.Client)) {
 	t.Helper()
 	url, server := fanouttest.StartRedis(t)
 	client := connect(t, url, 0)
-	fn(t, newRig(t, DefaultLeaseTTL, 40*time.Second, func() Store { return NewRedisStore(client, clearSealer{}) }), server, client)
+	fn(newRig(t, DefaultLeaseTTL, 40*time.Second, func() Store { return NewRedisStore(client, clearSealer{}) }), server, client)
 }
 
 // threeSettled waits until three workers share 30 conferences, and gives how many sessions that took.
@@ -56,7 +56,8 @@ func items30(confs []string) []item {
 
 func TestRedisBackEmpty(t *testing.T) {
 	t.Parallel()
-	ownServer(t, func(t *testing.T, r *rig, server *fanouttest.Redis, client *redis.Client) {
+	ownServer(t, func(r *rig, server *fanouttest.Redis, client *redis.Client) {
+		t := r.t
 		confs := conferences(30)
 		opened := r.threeSettled(confs)
 		server.Restart(t)
@@ -75,7 +76,8 @@ func TestRedisBackEmpty(t *testing.T) {
 
 func TestRedisStalled(t *testing.T) {
 	t.Parallel()
-	ownServer(t, func(t *testing.T, r *rig, server *fanouttest.Redis, _ *redis.Client) {
+	ownServer(t, func(r *rig, server *fanouttest.Redis, _ *redis.Client) {
+		t := r.t
 		confs := conferences(30)
 		opened := r.threeSettled(confs)
 		server.Stall(t)

@@ -10,7 +10,9 @@ import (
 )
 
 func TestPutAndDelete(t *testing.T) {
-	everywhere(t, func(t *testing.T, r *rig) {
+	t.Parallel()
+	everywhere(t, func(r *rig) {
+		t := r.t
 		ctx := t.Context()
 		a := r.worker("a", naming("flagged"))
 		r.heldBy([]string{"flagged"}, "a")
@@ -56,7 +58,9 @@ func TestPutAndDelete(t *testing.T) {
 }
 
 func TestPutReachesTheWholeFleet(t *testing.T) {
-	everywhere(t, func(t *testing.T, r *rig) {
+	t.Parallel()
+	everywhere(t, func(r *rig) {
+		t := r.t
 		a, b := r.worker("a"), r.worker("b")
 		confs := conferences(10)
 		for i, c := range confs {
@@ -91,7 +95,9 @@ func TestPutWithoutSealKey(t *testing.T) {
 
 // A conference that only one worker's flags name goes with it.
 func TestFlagsOfOneWorker(t *testing.T) {
-	everywhere(t, func(t *testing.T, r *rig) {
+	t.Parallel()
+	everywhere(t, func(r *rig) {
+		t := r.t
 		a := r.worker("a", naming("both", "only-a"))
 		r.worker("b", naming("both"))
 		r.heldBy([]string{"both", "only-a"}, "a", "b")
@@ -106,7 +112,9 @@ func TestFlagsOfOneWorker(t *testing.T) {
 }
 
 func TestOnDemand(t *testing.T) {
-	everywhere(t, func(t *testing.T, r *rig) {
+	t.Parallel()
+	everywhere(t, func(r *rig) {
+		t := r.t
 		demand := func(c *Config) { c.OnDemand, c.Linger = true, 900*time.Millisecond }
 		a := r.worker("a", demand)
 		b := r.worker("b", demand)

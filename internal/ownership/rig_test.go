@@ -21,10 +21,10 @@ import (
 	"confgate/internal/fanout/fanouttest"
 )
 
-// server is for tests that don't harm it; each has a database of its own.
+// server is for tests that don't harm it; each has a database of its own, for as long as it runs.
 var (
-	server   *fanouttest.Redis
-	database atomic.Int64
+	server    *fanouttest.Redis
+	databases = make(chan int, 15)
 )
 
 func TestMain(m *testing.M) {
@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	if server, err = fanouttest.RunRedis(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+	for db := range cap(databases) {
+		databases <- db + 1
 	}
 	goleak.VerifyTestMain(m,
 		// The goroutine that reads the server's output ends with the server, which outlives the check.
@@ -43,28 +46,26 @@ func TestMain(m *testing.M) {
 }
 
 // connect makes a client as the gateway does.
-func connect(t testing.TB, url string, db int) *redis.Client {
-	t.Helper()
+func connect(tb testing.TB, url string, db int) *redis.Client {
+	tb.Helper()
 	opts, err := redis.ParseURL(url)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	opts.DB, opts.ContextTimeoutEnabled, opts.MaxRetries = db, true, -1
 	c := redis.NewClient(opts)
-	t.Cleanup(func() { _ = c.Close() })
+	tb.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
 // freshRedis is a store in a database that no other test uses.
-func freshRedis(t testing.TB) *redis.Client {
-	t.Helper()
-	db := int(database.Add(1))
-	if db > 15 {
-		t.Fatal("more than 15 tests want a database of their own")
-	}
-	c := connect(t, server.URL(), db)
-	if err := c.FlushDB(t.Context()).Err(); err != nil {
-		t.Fatal(err)
+func freshRedis(tb testing.TB) *redis.Client {
+	tb.Helper()
+	db := <-databases
+	tb.Cleanup(func() { databases <- db })
+	c := connect(tb, server.URL(), db)
+	if err := c.FlushDB(tb.Context()).Err(); err != nil {
+		tb.Fatal(err)
 	}
 	return c
 }
@@ -155,7 +156,11 @@ type rig struct {
 }
 
 func newRig(t *testing.T, ttl, patience time.Duration, store func() Store) *rig {
-	return &rig{t: t, ttl: ttl, patience: patience, store: store, moved: make(chan struct{}), most: map[string]int{}, deaf: map[string]bool{}}
+	t.Helper()
+	return &rig{
+		t: t, ttl: ttl, patience: patience, store: store, moved: make(chan struct{}),
+		most: map[string]int{}, deaf: map[string]bool{},
+	}
 }
 
 // change runs fn under the rig's lock and wakes who waits.
@@ -219,7 +224,8 @@ func (m *member) kill() {
 func (r *rig) worker(name string, options ...func(*Config)) *member {
 	r.t.Helper()
 	m := &member{name: name, store: &cutStore{Store: r.store()}, done: make(chan struct{})}
-	cfg := Config{Store: m.store, Holder: fakeHolder{r, name}, Worker: name, LeaseTTL: r.ttl,
+	cfg := Config{
+		Store: m.store, Holder: fakeHolder{r, name}, Worker: name, LeaseTTL: r.ttl,
 		Logger: zaptest.NewLogger(r.t).With(zap.String("at", name)),
 	}
 	for _, o := range options {
@@ -252,11 +258,14 @@ func conferences(n int) []string {
 }
 
 // open says whether a session may append now.
-func open(h *Hold) bool {
+func open(h *Hold) bool { return h.Gate(over) == nil }
+
+// over is done: who waits with it doesn't wait.
+var over = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	return h.Gate(ctx) == nil
-}
+	return ctx
+}()
 
 // holders says which worker may append to which conference now, or has just offered it, and checks that it is one at most.
 // Called with the lock.
@@ -438,12 +447,12 @@ func (r *rig) session(conf string) *fakeSession {
 }
 
 // inMemory runs a scenario in a bubble, over a store in memory that all its workers share.
-func inMemory(t *testing.T, fn func(t *testing.T, r *rig)) {
+func inMemory(t *testing.T, fn func(r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := NewMemoryStore()
 		s.shared = true
-		fn(t, newRig(t, DefaultLeaseTTL, 5*time.Minute, func() Store { return s }))
+		fn(newRig(t, DefaultLeaseTTL, 5*time.Minute, func() Store { return s }))
 	})
 }
 
@@ -454,19 +463,18 @@ func pass(d time.Duration) {
 }
 
 // inRedis runs a scenario over a store in Redis.
-func inRedis(t *testing.T, fn func(t *testing.T, r *rig)) {
+func inRedis(t *testing.T, fn func(r *rig)) {
 	t.Helper()
 	url, _ := fanouttest.StartRedis(t)
 	client := connect(t, url, 0)
 	r := newRig(t, 1500*time.Millisecond, 20*time.Second, func() Store { return NewRedisStore(client, clearSealer{}) })
 	r.slack = 3 * time.Second
-	fn(t, r)
+	fn(r)
 }
 
 // everywhere runs a scenario over both kinds of store.
-func everywhere(t *testing.T, fn func(t *testing.T, r *rig)) {
+func everywhere(t *testing.T, fn func(r *rig)) {
 	t.Helper()
-	t.Parallel()
 	t.Run("memory", func(t *testing.T) { t.Parallel(); inMemory(t, fn) })
 	t.Run("redis", func(t *testing.T) { t.Parallel(); inRedis(t, fn) })
 }

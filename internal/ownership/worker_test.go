@@ -9,7 +9,9 @@ import (
 )
 
 func TestEachConferenceIsHeldOnce(t *testing.T) {
-	everywhere(t, func(t *testing.T, r *rig) {
+	t.Parallel()
+	everywhere(t, func(r *rig) {
+		t := r.t
 		confs := conferences(300)
 		for _, name := range []string{"a", "b", "c"} {
 			r.worker(name, naming(confs...))
@@ -64,7 +66,8 @@ func quiet(r *rig) bool {
 
 func TestRebalancingIsGradual(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, r *rig) {
+	inMemory(t, func(r *rig) {
+		t := r.t
 		confs := conferences(100)
 		r.worker("a", naming(confs...))
 		r.heldBy(confs, "a")
@@ -87,7 +90,9 @@ func TestRebalancingIsGradual(t *testing.T) {
 }
 
 func TestDeath(t *testing.T) {
-	everywhere(t, func(t *testing.T, r *rig) {
+	t.Parallel()
+	everywhere(t, func(r *rig) {
+		t := r.t
 		confs := conferences(30)
 		r.worker("a", naming(confs...))
 		b := r.worker("b", naming(confs...))
@@ -104,7 +109,9 @@ func TestDeath(t *testing.T) {
 // A worker that can't reach the store stops appending before anybody takes its conferences over, and when it is back it
 // lets go of what others hold now.
 func TestCutOffWorkerStopsAndReturns(t *testing.T) {
-	everywhere(t, func(t *testing.T, r *rig) {
+	t.Parallel()
+	everywhere(t, func(r *rig) {
+		t := r.t
 		confs := conferences(20)
 		r.worker("a", naming(confs...))
 		b := r.worker("b", naming(confs...))
@@ -129,7 +136,8 @@ func TestCutOffWorkerStopsAndReturns(t *testing.T) {
 
 func TestStoreAwayForAll(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, r *rig) {
+	inMemory(t, func(r *rig) {
+		t := r.t
 		confs := conferences(30)
 		members := []*member{r.worker("a", naming(confs...)), r.worker("b", naming(confs...)), r.worker("c", naming(confs...))}
 		pass(time.Minute) // the first hands on what it had at the start
@@ -160,7 +168,9 @@ func TestStoreAwayForAll(t *testing.T) {
 }
 
 func TestDrain(t *testing.T) {
-	everywhere(t, func(t *testing.T, r *rig) {
+	t.Parallel()
+	everywhere(t, func(r *rig) {
+		t := r.t
 		confs := conferences(60)
 		r.worker("a", naming(confs...))
 		b := r.worker("b", naming(confs...))
@@ -197,7 +207,8 @@ func TestDrain(t *testing.T) {
 
 func TestDrainReleasesWhatNobodyTakes(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, r *rig) {
+	inMemory(t, func(r *rig) {
+		t := r.t
 		confs := conferences(10)
 		a := r.worker("a", naming(confs...))
 		r.heldBy(confs, "a")
@@ -215,7 +226,8 @@ func TestDrainReleasesWhatNobodyTakes(t *testing.T) {
 
 func TestDrainAlone(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, r *rig) {
+	inMemory(t, func(r *rig) {
+		t := r.t
 		confs := conferences(10)
 		a := r.worker("a", naming(confs...))
 		r.heldBy(confs, "a")
@@ -229,7 +241,8 @@ func TestDrainAlone(t *testing.T) {
 // A successor that dies while a conference is offered to it costs nothing: the owner goes on, and another takes it.
 func TestSuccessorDies(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, r *rig) {
+	inMemory(t, func(r *rig) {
+		t := r.t
 		a := r.worker("a")
 		if _, err := a.Put(t.Context(), "conf", []byte("secret")); err != nil {
 			t.Fatal(err)
@@ -270,7 +283,8 @@ func TestSuccessorDies(t *testing.T) {
 
 func TestSuccessorThatNeverComesLive(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, r *rig) {
+	inMemory(t, func(r *rig) {
+		t := r.t
 		confs := conferences(40)
 		r.worker("a", naming(confs...))
 		r.heldBy(confs, "a")
@@ -286,7 +300,9 @@ func TestSuccessorThatNeverComesLive(t *testing.T) {
 }
 
 func TestProviderClosesOlderLinks(t *testing.T) {
-	everywhere(t, func(t *testing.T, r *rig) {
+	t.Parallel()
+	everywhere(t, func(r *rig) {
+		t := r.t
 		confs := conferences(12)
 		a := r.worker("a", naming(confs...))
 		r.heldBy(confs, "a")
@@ -325,7 +341,9 @@ func TestProviderClosesOlderLinks(t *testing.T) {
 }
 
 func TestRoom(t *testing.T) {
-	everywhere(t, func(t *testing.T, r *rig) {
+	t.Parallel()
+	everywhere(t, func(r *rig) {
+		t := r.t
 		three := func(c *Config) { c.MaxConferences = 3 }
 		a := r.worker("a", three)
 		r.await("a has joined", func() bool { return a.listing.Load().room == 3 })
@@ -350,7 +368,8 @@ func TestRoom(t *testing.T) {
 
 func TestFencedSessionStartsAnew(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, r *rig) {
+	inMemory(t, func(r *rig) {
+		t := r.t
 		r.worker("a", naming("conf"))
 		r.heldBy([]string{"conf"}, "a")
 		var s *fakeSession
@@ -365,7 +384,8 @@ func TestFencedSessionStartsAnew(t *testing.T) {
 
 func TestLeavingIsNoticedAtOnce(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, r *rig) {
+	inMemory(t, func(r *rig) {
+		t := r.t
 		confs := conferences(10)
 		a := r.worker("a", naming(confs...))
 		r.heldBy(confs, "a")
@@ -383,7 +403,8 @@ func TestLeavingIsNoticedAtOnce(t *testing.T) {
 // A worker whose store is away can still leave: at once where it holds nothing, else when its time is over.
 func TestDrainWithoutStore(t *testing.T) {
 	t.Parallel()
-	inMemory(t, func(t *testing.T, r *rig) {
+	inMemory(t, func(r *rig) {
+		t := r.t
 		never := &cutStore{Store: r.store()}
 		never.cut.Store(true)
 		a := r.worker("a", naming("conf"), func(c *Config) { c.Store = never })
