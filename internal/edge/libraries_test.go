@@ -403,8 +403,9 @@ func (c *nodeTalker) write(msg string) error {
 
 func (c *nodeTalker) close() error {
 	_ = json.NewEncoder(c.in).Encode(map[string]bool{"close": true}) // it may have ended already
-	if _, err := c.read(); err != nil && !errors.Is(err, closedError{1000}) && !errors.Is(err, io.EOF) {
-		return err
+	_, err := c.read()
+	if errors.Is(err, closedError{1000}) || errors.Is(err, io.EOF) {
+		return nil
 	}
-	return nil
+	return err
 }
