@@ -48,7 +48,7 @@ func Build(opts Options) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	if w.store, err = w.openLog(keys.ring); err != nil {
+	if w.store, err = w.openLog(keys); err != nil {
 		return nil, err
 	}
 	holder, err := w.newHolder(keys.refusal)
@@ -159,7 +159,7 @@ func (o Options) sealKeys() (sealKeys, error) {
 }
 
 // openLog opens what workers share, or the like of it for one worker.
-func (w *Worker) openLog(keys *fanout.Keyring) (store, error) {
+func (w *Worker) openLog(keys sealKeys) (store, error) {
 	rate, err := session.ParseRate(w.opts.ProviderRate)
 	if err != nil {
 		return store{}, fmt.Errorf("gateway: --provider-rate: %w", err)
@@ -177,15 +177,15 @@ func (w *Worker) openLog(keys *fanout.Keyring) (store, error) {
 		return store{}, fmt.Errorf("gateway: --redis-url: %w", err)
 	}
 	client := redis.NewUniversalClient(redisOptions)
-	log := fanout.NewRedisLog(client, keys, logOptions)
+	log := fanout.NewRedisLog(client, keys.ring, logOptions)
+	s := store{Log: log, run: log.Run, close: client.Close, limiter: ownership.NewRate(client, rate.Calls, rate.Per)}
 	var sealer ownership.Sealer
-	if keys != nil { // a nil *Keyring in an interface would not be nil
-		sealer = keys
+	if keys.ring != nil { // a nil *Keyring in an interface would not be nil
+		sealer = keys.ring
+		s.tokens, s.refusals = ownership.NewTokens(client, sealer), ownership.NewRefusals(client)
 	}
-	return store{
-		Log: log, run: log.Run, close: client.Close,
-		fleet: ownership.NewRedisStore(client, sealer), limiter: ownership.NewRate(client, rate.Calls, rate.Per),
-	}, nil
+	s.fleet = ownership.NewRedisStore(client, sealer)
+	return s, nil
 }
 
 // newHolder is what makes sessions.
@@ -215,7 +215,7 @@ func (w *Worker) newHolder(refusalKey []byte) (holder, error) {
 		API: &confctl.API{Base: base, HTTP: session.HTTPClient(apiTLS)}, TLS: linkTLS,
 		Types: types, Numbering: subscribe.Numbering(w.opts.ProviderNumbering),
 		Refresh: w.opts.RefreshInterval, Heartbeat: w.opts.HeartbeatInterval,
-		RefusalKey: refusalKey, Logger: w.log, Metrics: w.metrics,
+		RefusalKey: refusalKey, Tokens: w.store.tokens, Refusals: w.store.refusals, Logger: w.log, Metrics: w.metrics,
 	}
 	if w.opts.ProviderWSURL != "" {
 		if shared.WSURL, err = parseOrigin(w.opts.ProviderWSURL, "wss", "ws"); err != nil {

@@ -49,6 +49,9 @@ type store struct {
 	close   func() error
 	fleet   ownership.Store
 	limiter session.Limiter
+	// What workers tell each other of the provider beside that; nil where they can't.
+	tokens   session.TokenStore
+	refusals session.RefusalStore
 }
 
 // Addr is where clients connect.

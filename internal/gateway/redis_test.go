@@ -1,9 +1,13 @@
 package gateway
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"confgate/internal/confctl"
 	"confgate/internal/fanout/fanouttest"
@@ -88,4 +92,70 @@ func (c *client) refresh(conf string) map[string]any {
 		return m["type"] == "pong"
 	})
 	return c.state
+}
+
+// linkIs says whether a document's link is in a state for a reason.
+func linkIs(state map[string]any, want, reason string) bool {
+	link, _ := state["link"].(map[string]any)
+	got, _ := link["reason"].(string)
+	return link["state"] == want && got == reason
+}
+
+// A worker that takes over sends no password where the last one left a control token, and none that the provider refused,
+// whatever became of the log. Both need a seal key.
+func TestSuccessorSendsNoPassword(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name           string
+		sealed         bool
+		password       string // empty: the right one
+		state, reason  string
+		tokens, afters int // token requests of the first worker, and of both
+	}{
+		{"token", true, "", "live", "", 1, 1},
+		{"token without a seal key", false, "", "live", "", 1, 2},
+		{"refused", true, "canary-wrong", "unavailable", "credentials", 1, 1},
+		{"refused without a seal key", false, "canary-wrong", "unavailable", "credentials", 1, 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			url, server := fanouttest.StartRedis(t)
+			provider, origin := startProvider(t, simulator.Config{Conferences: 1, Participants: 3, Seed: 3})
+			conf := provider.Conferences()[0].ID
+			opts := workerOptions(t, provider, origin)
+			opts.RedisURL, opts.LeaseTTL = confctl.NewSecret(url), time.Second
+			opts.DrainTimeout = 600 * time.Millisecond // nobody is there to hand over to
+			if tt.sealed {
+				opts.SealKeyFile = filepath.Join(t.TempDir(), "seal")
+				if err := os.WriteFile(opts.SealKeyFile, []byte(strings.Repeat("5a", 32)), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tt.password != "" {
+				opts.Conferences[0].Password = confctl.NewSecret(tt.password)
+			}
+			hold := func(id string, want int) {
+				opts := opts
+				opts.WorkerID, opts.LogOutput = id, new(logBuffer)
+				w := startWorker(t, opts)
+				c := w.dial(t, "read")
+				c.send(`{"type":"subscribe","conference":"` + conf + `"}`)
+				c.untilState("link "+tt.state, func(s map[string]any) bool { return linkIs(s, tt.state, tt.reason) })
+				if got := provider.Requests()["token"]; got != want {
+					t.Errorf("%s: token requests = %d, want %d", id, got, want)
+				}
+				w.end(t)
+			}
+			hold("gw-first", tt.tokens)
+			// The log alone remembers refusals too, but only once a checkpoint has them.
+			client := redis.NewClient(&redis.Options{Network: "unix", Addr: server.Socket()})
+			defer client.Close()
+			prefix := "confgate:{" + conf + "}:"
+			if err := client.Del(t.Context(), prefix+"meta", prefix+"log", prefix+"ckpt").Err(); err != nil {
+				t.Fatal(err)
+			}
+			hold("gw-second", tt.afters)
+		})
+	}
 }
