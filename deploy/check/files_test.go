@@ -14,6 +14,8 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -269,4 +271,67 @@ func freeAddress(t *testing.T) string {
 	}
 	defer ln.Close()
 	return ln.Addr().String()
+}
+
+// TestRedisUser runs a gateway by the rights that docs/deploy.md gives it in Redis.
+func TestRedisUser(t *testing.T) {
+	t.Parallel()
+	docs, err := os.ReadFile("../../docs/deploy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := regexp.MustCompile(`(?m)^ *(user gate on >PASSWORD .+)$`).FindString(string(docs))
+	if user == "" {
+		t.Fatal("docs/deploy.md doesn't say what a user in Redis may do")
+	}
+	acl := filepath.Join(t.TempDir(), "users.acl")
+	if err := os.WriteFile(acl, []byte("user default off\n"+strings.TrimSpace(user)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	socket := startRedis(t, []string{"redis-server", "--save", "", "--aclfile", acl})
+	simulator := startService(t, []string{"simulate", "--listen=127.0.0.1:0", "--conferences=1"})
+	provider := simulator.wait(`--provider-url (http://\S+) --conference (\S+)`)
+	// Two, so that one hands the conference over to the other when it leaves.
+	serve := []string{
+		"serve", "--redis-url=unix://gate:PASSWORD@" + socket, "--provider-url=" + provider[1], "--conference=" + provider[2],
+		"--auth=none", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--provider-rate=600/s",
+	}
+	workers := []*tail{startService(t, serve), startService(t, serve)}
+	var operators []string
+	for _, w := range workers {
+		operators = append(operators, "http://"+w.wait(`"msg":"starting".*"admin":"([^"]+)"`)[1])
+	}
+	eventually(t, "one link live, and both workers with Redis", func() bool {
+		metrics := fetch(t, operators[0]+"/metrics", "") + fetch(t, operators[1]+"/metrics", "")
+		return strings.Contains(metrics, `confgate_upstream_links{state="live"} 1`) && strings.Count(metrics, "\nconfgate_fanout_up 1\n") == 2 &&
+			strings.Contains(metrics, `confgate_fanout_published_total{topic="participants"}`)
+	})
+	for _, w := range workers {
+		if text := w.text(); strings.Contains(text, "NOPERM") || strings.Contains(text, `"level":"error"`) {
+			t.Errorf("a worker lacks rights: %s", text)
+		}
+	}
+}
+
+// TestSecretExample looks for the keys of the rendered Deployment in the example of its Secret.
+func TestSecretExample(t *testing.T) {
+	t.Parallel()
+	var all objects
+	for _, file := range []string{"../k8s/confgate.yaml", "../k8s/secret.example.yaml"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := decode(text)
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		all = append(all, o...)
+	}
+	secret := one[*corev1.Secret](t, all)
+	secret.Data = map[string][]byte{}
+	for key, text := range secret.StringData {
+		secret.Data[key] = []byte(text)
+	}
+	checkMounts(t, all, one[*appsv1.Deployment](t, all).Spec.Template.Spec)
 }
