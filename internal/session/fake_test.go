@@ -145,6 +145,8 @@ func (l *fakeLog) Append(
 		return conference.Position{}, conference.ErrEpoch
 	case after != l.pos:
 		return conference.Position{}, conference.ErrPosition
+	case len(changes) == 0:
+		return l.pos, nil
 	}
 	for _, ch := range changes {
 		l.pos.Seq++

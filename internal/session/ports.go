@@ -17,7 +17,7 @@ type Log interface {
 	Load(ctx context.Context, conf string) (conference.Checkpoint, error)
 	// Begin starts a new epoch with cp's document and memory as its first state.
 	Begin(ctx context.Context, conf string, claim conference.Claim, cp conference.Checkpoint) (conference.Position, error)
-	// Append adds changes, in order, where the log is at position after. It answers with the position reached. ErrFenced,
+	// Append adds changes, in order, where the log is at position after. Without changes it only says whether it is there. It answers with the position reached. ErrFenced,
 	// ErrPosition and ErrEpoch are final; after any other error it isn't known whether the append happened, and the same
 	// call with the same arguments finds out: claim and after already done is answered as done.
 	Append(ctx context.Context, conf string, claim conference.Claim, after conference.Position, changes []conference.Change) (conference.Position, error)

@@ -43,6 +43,7 @@ type publisher struct {
 	batch []entry
 	atEnd *conference.Checkpoint
 
+	probeAt       time.Time // when to ask the log whether it is still where it was, if nothing else does; zero: not
 	dirty         int       // changes since the last checkpoint
 	checkpointAt  time.Time // when one is due; zero: nothing to store
 	checkpointing bool
@@ -78,10 +79,13 @@ func (a *actor) flush(ctx context.Context, now time.Time) {
 		if a.checkpointDue(now) {
 			a.checkpoint(ctx, a.snapshot())
 		}
-		return
+		if !p.probeDue(now) {
+			return
+		}
+		// An append of nothing. Without it, an idle owner wouldn't learn that a fail-over lost what clients have seen.
 	}
 	p.batch, p.busy = p.queue.take(), true
-	if p.queue.empty() && a.checkpointDue(now) {
+	if len(p.batch) > 0 && p.queue.empty() && a.checkpointDue(now) {
 		cp := a.snapshot()
 		p.atEnd = &cp
 	}
@@ -118,6 +122,10 @@ func (m appended) handle(ctx context.Context, a *actor, now time.Time) {
 		return
 	}
 	p.again.Reset()
+	a.probeLater(now)
+	if len(batch) == 0 {
+		return
+	}
 	p.head.advance(batch)
 	p.dirty += len(batch)
 	if p.checkpointAt.IsZero() {
@@ -148,6 +156,17 @@ func (a *actor) logRefused(err error, now time.Time) {
 	a.log.Warn("log lost its place, claiming it again", telemetry.Epoch(a.pub.head.pos.Epoch),
 		telemetry.Seq(a.pub.head.pos.Seq), zap.Error(err))
 	a.pub.open, a.pub.openAt = false, now.Add(a.pub.again.NextBackOff())
+}
+
+// probeLater puts the next probe off: the log has just said where it is.
+func (a *actor) probeLater(now time.Time) {
+	if a.cfg.Probe > 0 {
+		a.pub.probeAt = now.Add(a.cfg.Probe)
+	}
+}
+
+func (p *publisher) probeDue(now time.Time) bool {
+	return !p.probeAt.IsZero() && !now.Before(p.probeAt)
 }
 
 // openLog claims the log and loads its state.
@@ -207,6 +226,7 @@ func (m opened) handle(ctx context.Context, a *actor, now time.Time) {
 	default:
 		p.open = true
 	}
+	a.probeLater(now)
 	if first {
 		a.start(ctx, now)
 	}
@@ -259,6 +279,7 @@ func (m begun) handle(_ context.Context, a *actor, now time.Time) {
 	}
 	p.head.pos, p.head.prev = m.pos, [conference.NumTopics]uint64{}
 	p.open = true
+	a.probeLater(now)
 	a.log.Info("log began a new epoch", telemetry.Epoch(m.pos.Epoch), telemetry.Seq(m.pos.Seq))
 }
 
@@ -362,7 +383,9 @@ func (p *publisher) due() time.Time {
 		return p.openAt
 	case p.checkpointing:
 		return time.Time{}
-	default:
+	case p.probeAt.IsZero():
 		return p.checkpointAt
+	default:
+		return earlier(p.probeAt, p.checkpointAt)
 	}
 }
