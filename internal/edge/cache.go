@@ -19,12 +19,21 @@ func position(pos conference.Position, view string) string {
 
 // parsePosition undoes position; false where it is none or one of another view.
 func parsePosition(text, view string) (conference.Position, bool) {
-	parts := strings.Split(text, ":")
-	if len(parts) != 3 || parts[0] == "" || parts[1] != view {
+	pos, of, ok := splitPosition(text)
+	if !ok || of != view {
 		return conference.Position{}, false
 	}
+	return pos, true
+}
+
+// splitPosition reads a position and the view that it was reached with.
+func splitPosition(text string) (pos conference.Position, view string, ok bool) {
+	parts := strings.Split(text, ":")
+	if len(parts) != 3 || parts[0] == "" {
+		return conference.Position{}, "", false
+	}
 	seq, err := strconv.ParseUint(parts[2], 10, 64)
-	return conference.Position{Epoch: parts[0], Seq: seq}, err == nil
+	return conference.Position{Epoch: parts[0], Seq: seq}, parts[1], err == nil
 }
 
 func tag(pos conference.Position, view string) string { return `"` + position(pos, view) + `"` }

@@ -153,8 +153,12 @@ func (s *Server) place(subject string) closeCause {
 // attach subscribes where the client left off, if that can be.
 func (c *call) attach(st *stream, topics conference.Topics, p conference.Profile) (Subscription, error) {
 	req := Request{Conference: c.conf, Topics: topics, Profile: p, Wake: st.kick}
-	if pos, ok := parsePosition(c.r.Header.Get("Last-Event-ID"), st.view); ok {
-		req.Resume, st.epoch = &pos, pos.Epoch
+	if pos, view, ok := splitPosition(c.r.Header.Get("Last-Event-ID")); ok {
+		if view == st.view {
+			req.Resume, st.epoch = &pos, pos.Epoch
+		} else {
+			req.NotBefore = &pos
+		}
 	}
 	ctx, cancel := context.WithTimeout(c.r.Context(), subscribeWait)
 	defer cancel()

@@ -258,6 +258,9 @@ func TestEventsResume(t *testing.T) {
 		if (req.Resume == nil) != (tt.want == nil) || tt.want != nil && *req.Resume != *tt.want || subscribed["recovered"] != (tt.want != nil) {
 			t.Errorf("%s: resume %v, recovered %v, want %v", tt.name, req.Resume, subscribed["recovered"], tt.want)
 		}
+		if elsewhere := tt.name == "another view"; (req.NotBefore != nil) != elsewhere || elsewhere && req.NotBefore.Seq != 41 {
+			t.Errorf("%s: not before %v, want 41 of another view alone", tt.name, req.NotBefore)
+		}
 		if tt.want != nil { // the epoch goes on without a snapshot
 			sub.put(text("delta", `{"type":"delta","seq":42}`))
 			e.want(sse{"delta", "c5k2:" + readView + ":42", `{"type":"delta","seq":42}`, ""})
