@@ -94,17 +94,6 @@ func (d *Doc) Clone() *Doc {
 	return c
 }
 
-// Redacted is a copy of the document as a reader with profile p may see it.
-func (d *Doc) Redacted(p Profile) *Doc {
-	c := NewDoc()
-	for i, v := range d.topics {
-		if v.exists() {
-			c.topics[i] = parse(rules[i].appendValue(nil, v, p))
-		}
-	}
-	return c
-}
-
 // Diff is the changes that turn from into to, one a topic at the most, in document order, each with the smallest patch.
 func Diff(from, to *Doc, time int64) []Change {
 	var changes []Change
