@@ -33,7 +33,7 @@ func fastBinary(t *testing.T) string {
 	file := filepath.Join(dir, "overlay.json")
 	must(t, os.WriteFile(file, overlay, 0o600))
 	out := filepath.Join(dir, "gateway")
-	must(t, buildGateway(out, false, "-overlay", file))
+	must(t, buildGateway(out, "-overlay", file))
 	return out
 }
 

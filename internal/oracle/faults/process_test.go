@@ -34,7 +34,7 @@ func startProcess(t *testing.T, name, path string, args ...string) *process {
 	t.Helper()
 	p := &process{name: name, cmd: exec.Command(path, args...), dead: make(chan struct{})} //nolint:noctx // it ends by signals
 	p.cmd.Stdout, p.cmd.Stderr = p, p
-	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=halt_on_error=1"}
+	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
