@@ -64,6 +64,7 @@ soak: deps ## random faults for SOAKTIME (default 30m); SEED picks others
 .PHONY: lint
 lint: ## golangci-lint, by the rules of .golangci.yml
 	$(TOOL) golangci-lint run ./...
+	cd deploy/check && $(GO) tool -modfile=../../tools/go.mod golangci-lint run ./...
 
 .PHONY: fmt
 fmt: ## rewrite the sources as the linter wants them

@@ -2,6 +2,7 @@ package check
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"debug/elf"
 	"encoding/json"
@@ -24,7 +25,7 @@ const (
 
 // build builds a binary as a release does, from the sources in root.
 func build(root, arch, file string) error {
-	cmd := exec.Command(filepath.Join(root, "deploy", "build"), "linux", arch, file)
+	cmd := exec.CommandContext(context.Background(), filepath.Join(root, "deploy", "build"), "linux", arch, file)
 	cmd.Env = append(cmd.Environ(), "VERSION="+testVersion, "COMMIT="+testCommit)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("deploy/build %s: %w: %s", arch, err, out)
@@ -35,10 +36,20 @@ func build(root, arch, file string) error {
 // scratch is a folder for the binary that all tests share; TestMain removes it.
 var scratch string
 
+// sources copies the sources once, so that all builds are of the same ones whoever edits meanwhile.
+var sources = sync.OnceValues(func() (string, error) {
+	root := filepath.Join(scratch, "sources")
+	return root, copySources("../..", root)
+})
+
 // gateway builds the binary for this machine once, and is where it lies.
 var gateway = sync.OnceValues(func() (string, error) {
+	root, err := sources()
+	if err != nil {
+		return "", err
+	}
 	file := filepath.Join(scratch, "gateway")
-	return file, build("../..", runtime.GOARCH, file)
+	return file, build(root, runtime.GOARCH, file)
 })
 
 func gatewayBinary(t *testing.T) string {
@@ -57,7 +68,7 @@ func TestBinary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer binary.Close()
+	t.Cleanup(func() { _ = binary.Close() })
 	if libs, _ := binary.ImportedLibraries(); len(libs) > 0 {
 		t.Errorf("it needs %v, want a static binary", libs)
 	}
@@ -76,8 +87,14 @@ func TestBinary(t *testing.T) {
 func TestReproducible(t *testing.T) {
 	t.Parallel()
 	first := gatewayBinary(t)
+	from, err := sources()
+	if err != nil {
+		t.Fatal(err)
+	}
 	root := filepath.Join(t.TempDir(), "another", "place")
-	copySources(t, root)
+	if err := copySources(from, root); err != nil {
+		t.Fatal(err)
+	}
 	second := filepath.Join(root, "out")
 	if err := build(root, runtime.GOARCH, second); err != nil {
 		t.Fatal(err)
@@ -96,40 +113,43 @@ func sum(t *testing.T, file string) [sha256.Size]byte {
 	return sha256.Sum256(data)
 }
 
-// copySources copies what Dockerfile.dockerignore lets into the image's build, which shows too that it is enough.
-func copySources(t *testing.T, root string) {
-	t.Helper()
+// copySources copies what Dockerfile.dockerignore lets into the image's build, which shows too that it is enough, and the
+// script of releases.
+func copySources(from, to string) error {
 	ignore, err := os.ReadFile("../Dockerfile.dockerignore")
 	if err != nil {
-		t.Fatal(err)
-	}
-	kept := regexp.MustCompile(`(?m)^!(\S+)$`).FindAllStringSubmatch(string(ignore), -1)
-	if len(kept) < 5 {
-		t.Fatalf("Dockerfile.dockerignore keeps %v", kept)
-	}
-	for _, k := range kept {
-		from, to := filepath.Join("../..", k[1]), filepath.Join(root, k[1])
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if out, err := exec.CommandContext(t.Context(), "cp", "-R", from, to).CombinedOutput(); err != nil {
-			t.Fatalf("cp: %v: %s", err, out)
-		}
-	}
-	err = filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && strings.HasSuffix(path, "_test.go") {
-			err = os.Remove(path)
-		} else if err == nil && d.IsDir() && d.Name() == "testdata" {
-			err = os.RemoveAll(path)
-			if err == nil {
-				err = filepath.SkipDir
-			}
-		}
 		return err
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
+	var kept []string
+	for _, m := range regexp.MustCompile(`(?m)^!(\S+)$`).FindAllStringSubmatch(string(ignore), -1) {
+		kept = append(kept, m[1])
+	}
+	if len(kept) < 5 {
+		return fmt.Errorf("Dockerfile.dockerignore keeps %v", kept)
+	}
+	for _, k := range append(kept, "deploy/dist") {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(to, k)), 0o755); err != nil {
+			return err
+		}
+		cp := exec.CommandContext(context.Background(), "cp", "-R", filepath.Join(from, k), filepath.Join(to, k))
+		if out, err := cp.CombinedOutput(); err != nil {
+			return fmt.Errorf("cp: %w: %s", err, out)
+		}
+	}
+	return filepath.WalkDir(to, func(path string, d os.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && d.Name() == "testdata":
+			if err := os.RemoveAll(path); err != nil {
+				return err
+			}
+			return filepath.SkipDir
+		case strings.HasSuffix(path, "_test.go"):
+			return os.Remove(path)
+		}
+		return nil
+	})
 }
 
 // chartFlags are the flags of `gateway serve` that the chart gives by itself, or that must not be the same for every worker.
@@ -179,8 +199,12 @@ func TestFlags(t *testing.T) {
 // TestDist checks what the script of releases writes.
 func TestDist(t *testing.T) {
 	t.Parallel()
+	root, err := sources()
+	if err != nil {
+		t.Fatal(err)
+	}
 	out := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "../dist", out)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(root, "deploy", "dist"), out)
 	cmd.Env = append(cmd.Environ(), "VERSION="+testVersion, "COMMIT="+testCommit)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("deploy/dist: %v: %s", err, text)

@@ -104,15 +104,10 @@ func startService(t *testing.T, command []string, exchange ...string) *tail {
 // startRedis runs a Redis by a service's command, on a socket, which it gives.
 func startRedis(t *testing.T, command []string) string {
 	t.Helper()
-	// A socket's path must be short.
-	dir, err := os.MkdirTemp(scratch, "redis-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(dir, "s")
+	socket := filepath.Join(t.TempDir(), "s")
 	cmd := exec.CommandContext(t.Context(), command[0], append(slices.Clone(command[1:]), "--port", "0", "--unixsocket", socket)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.Dir = dir
+	cmd.Dir = filepath.Dir(socket)
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("%v: install redis-server by `make deps`", err)
 	}

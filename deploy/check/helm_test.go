@@ -3,6 +3,7 @@ package check
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -21,7 +22,7 @@ func bufioReader(b []byte) *bufio.Reader { return bufio.NewReader(bytes.NewReade
 
 // helmPath builds Helm where that wasn't done yet, and is where it lies.
 var helmPath = sync.OnceValues(func() (string, error) {
-	out, err := exec.Command("go", "tool", "-n", "helm").CombinedOutput()
+	out, err := exec.CommandContext(context.Background(), "go", "tool", "-n", "helm").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go tool -n helm: %w: %s", err, out)
 	}

@@ -87,12 +87,9 @@ func imageRoot(t *testing.T) string {
 		t.Fatal("the Dockerfile has another user or entry point")
 	}
 	sources := map[string]string{"/out/gateway": gatewayBinary(t), "/etc/ssl/certs/ca-certificates.crt": "/etc/ssl/certs/ca-certificates.crt"}
-	// Not t.TempDir: the path to it must be open to the image's user.
-	root, err := os.MkdirTemp(scratch, "root-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, dir := range []string{scratch, root} {
+	root := t.TempDir()
+	// The path to it must be open to the image's user.
+	for dir := root; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
