@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"confgate/internal/confctl"
@@ -59,8 +58,8 @@ func Build(opts Options) (*Worker, error) {
 		return nil, errors.Join(err, w.store.close())
 	}
 	w.feeds = fanout.NewFeeds(fanout.FeedOptions{
-		Log: w.store.Log, Encoder: edge.Encoder{}, Known: w.known, ResumeWindow: opts.ResumeWindow, WriteRate: fanout.DefaultWriteRate,
-		Logger: w.log,
+		Log: w.store.Log, Encoder: edge.Encoder{}, Known: w.known, Held: w.held,
+		ResumeWindow: opts.ResumeWindow, WriteRate: fanout.DefaultWriteRate, Logger: w.log,
 	})
 	pageConfig := page.Config{Auth: opts.Auth}
 	if opts.Auth == AuthNone { // else the ids are for those who have a token
@@ -176,7 +175,7 @@ func (w *Worker) openLog(keys sealKeys) (store, error) {
 	if err != nil {
 		return store{}, fmt.Errorf("gateway: --redis-url: %w", err)
 	}
-	client := redis.NewUniversalClient(redisOptions)
+	client := newRedisClient(redisOptions)
 	log := fanout.NewRedisLog(client, keys.ring, logOptions)
 	s := store{Log: log, run: log.Run, close: client.Close, limiter: ownership.NewRate(client, rate.Calls, rate.Per)}
 	var sealer ownership.Sealer

@@ -19,6 +19,20 @@ const (
 	redisCallTimeout = 3 * time.Second
 )
 
+// clusterReload is how often a client of a cluster asks where slots are. A node that is down can't tell where its slots
+// have gone, so this bounds how long they are away after a fail-over; the library's own minute is too long.
+const clusterReload = time.Second
+
+// newRedisClient makes the client that options ask for.
+func newRedisClient(opts *redis.UniversalOptions) redis.UniversalClient {
+	if !opts.IsClusterMode {
+		return redis.NewUniversalClient(opts)
+	}
+	cluster := opts.Cluster()
+	cluster.ClusterStateReloadInterval = clusterReload
+	return redis.NewClusterClient(cluster)
+}
+
 // parseRedisURL reads --redis-url. Errors quote nothing of it.
 func parseRedisURL(text string) (*redis.UniversalOptions, error) {
 	opts := &redis.UniversalOptions{
