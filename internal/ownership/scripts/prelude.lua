@@ -10,10 +10,13 @@ local function alive(worker)
   return over and tonumber(over) > now
 end
 
--- Writes down that a conference changed. The stream is short: who is further behind reads everything.
+-- Writes down that a conference changed. The stream is short: who is further behind reads everything. What was written gets
+-- its time to live here too, since a fleet may die before its next poll.
 local function bump(conf)
+  for _, key in ipairs({meta, owners, terms, handovers, offers}) do redis.call('EXPIRE', key, 86400) end
   local version = redis.call('HINCRBY', meta, 'version', 1)
   redis.call('XADD', changes, 'MAXLEN', '~', '4096', text(version) .. '-0', 'c', conf)
+  redis.call('EXPIRE', changes, 86400)
 end
 
 local function livenamers(conf)
