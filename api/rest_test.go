@@ -88,6 +88,7 @@ func (s *script) Next() (edge.Frame, bool) {
 	return f, true
 }
 
+func (*script) Renew() {}
 func (*script) Close() {}
 
 // Every answer that openapi.yaml describes can be had, and all that are given are described.
