@@ -16,7 +16,8 @@
 // Feed is one worker's replica of one conference: one goroutine owns the document and appends to a linked list, which
 // readers walk without a lock (list.go, reader.go). An entry is encoded once a redaction profile and its bytes are shared.
 // The list is bounded by the resume window and by bytes; a reader that falls off it gets a fresh snapshot, so a slow
-// reader costs no memory of its own. Feeds owns a worker's feeds.
+// reader costs no memory of its own. Feeds owns a worker's feeds. A feed says whether its worker vouches for the state: not
+// while the log is away, nor while no worker holds the conference (held.go).
 //
 // The package is larger than most, since its two halves, the log and the feed, share the vocabulary of log.go and little
 // else; the feed never sees Redis, and the log never sees a reader.

@@ -31,7 +31,9 @@ type Feed struct {
 	pos       conference.Position
 	list      *list
 	pacing    *pacing
-	whole     bool // doc is what it should be; else it waits for a snapshot
+	whole     bool   // doc is what it should be; else it waits for a snapshot
+	log       Status // what the log says of itself
+	holding   holding
 	status    statusItem
 	snapshots map[snapshotKey]*snapshot
 	documents documents
@@ -47,6 +49,7 @@ type Feed struct {
 	mail struct {
 		asks []*Reader
 		left []*Reader
+		held *holding // news of it
 	}
 }
 
@@ -79,15 +82,18 @@ const (
 	abandoned
 )
 
-func newFeed(conf string, opts FeedOptions) *Feed {
+func newFeed(conf string, opts FeedOptions, held bool) *Feed {
 	f := &Feed{
-		conf: conf, opts: opts, status: statusItem{fresh: true},
+		conf: conf, opts: opts, status: statusItem{fresh: true}, log: Status{Fresh: true},
 		deliveries: make(chan Delivery), attaches: make(chan *attachment),
 		done: make(chan struct{}), kick: make(chan struct{}, 1),
 		snapshots: make(map[snapshotKey]*snapshot),
 	}
 	f.pacing = newPacing(opts.WriteRate)
 	f.list = newList(opts.ResumeWindow, opts.WindowBytes)
+	now := time.Now()
+	f.holding = holding{held, now}
+	f.judge(now)
 	return f
 }
 
@@ -151,8 +157,8 @@ func (f *Feed) apply(d Delivery) error {
 		f.flush()
 		f.load(d.Snapshot)
 	case d.Status != nil:
-		f.flush()
-		f.setStatus(*d.Status, d.Received)
+		f.log = *d.Status
+		f.judge(d.Received)
 	case len(d.Entry) > 0:
 		if err := f.extend(d.Entry, d.Received); err != nil {
 			return err
@@ -222,7 +228,7 @@ func (f *Feed) push(now time.Time, c *content) {
 func (f *Feed) setStatus(s Status, now time.Time) {
 	bytes := f.opts.Encoder.Status(make([]byte, headerRoom), f.conf, s.Fresh, s.Reason, s.Since)
 	f.status = statusItem{
-		serial: f.status.serial + 1, fresh: s.Fresh,
+		serial: f.status.serial + 1, fresh: s.Fresh, reason: s.Reason,
 		frame: Frame{Bytes: bytes[headerRoom:], Wire: wire(f.opts.Encoder, bytes), Messages: []MessageCount{{typeStatus, 1}}},
 	}
 	status := f.status
@@ -366,8 +372,8 @@ func (f *Feed) leave(r *Reader) {
 func (f *Feed) serve() {
 	f.flush()
 	f.mu.Lock()
-	left := f.mail.left
-	f.mail.left = nil
+	left, held := f.mail.left, f.mail.held
+	f.mail.left, f.mail.held = nil, nil
 	var asks []*Reader
 	if f.whole {
 		asks, f.mail.asks = f.mail.asks, nil
@@ -377,6 +383,11 @@ func (f *Feed) serve() {
 		reasons[i] = r.reason
 	}
 	f.mu.Unlock()
+	if held != nil {
+		f.holding = *held
+		f.judge(held.since)
+		f.wake()
+	}
 	for i, r := range asks {
 		if !r.left.Load() {
 			r.answer.Store(f.answer(r, reasons[i]))

@@ -31,6 +31,8 @@ type FeedOptions struct {
 	Encoder Encoder
 	// Known says whether a conference may be asked for; nil knows them all. It is called by many goroutines.
 	Known func(conf string) bool
+	// Held says whether some worker holds a conference; nil: there is always one. It is asked several times a second.
+	Held func(conf string) bool
 	// ResumeWindow and WindowBytes bound each feed's list, as in LogOptions.
 	ResumeWindow time.Duration
 	WindowBytes  int
@@ -67,6 +69,7 @@ type slot struct {
 	feed   *Feed
 	cancel context.CancelFunc
 	refs   int
+	held   bool      // what the feed was told
 	idle   time.Time // since when refs is 0
 }
 
@@ -103,6 +106,12 @@ func (s *Feeds) Run(ctx context.Context) error {
 	slots := make(map[string]*slot)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	var look <-chan time.Time
+	if s.opts.Held != nil {
+		ticker := time.NewTicker(heldInterval)
+		defer ticker.Stop()
+		look = ticker.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -111,7 +120,8 @@ func (s *Feeds) Run(ctx context.Context) error {
 			sl := slots[a.conf]
 			if sl == nil && s.room(slots) {
 				following, cancel := context.WithCancel(ctx)
-				sl = &slot{feed: newFeed(a.conf, s.opts), cancel: cancel}
+				held := s.opts.Held == nil || s.opts.Held(a.conf)
+				sl = &slot{feed: newFeed(a.conf, s.opts, held), cancel: cancel, held: held}
 				slots[a.conf] = sl
 				wg.Go(func() { sl.feed.run(following) })
 			}
@@ -123,6 +133,8 @@ func (s *Feeds) Run(ctx context.Context) error {
 			if sl.refs--; sl.refs == 0 {
 				sl.idle = time.Now()
 			}
+		case now := <-look:
+			s.lookAtHolders(slots, now)
 		case <-timer.C:
 		}
 		timer.Reset(s.expire(slots, time.Now()))

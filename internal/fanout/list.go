@@ -29,6 +29,7 @@ type item struct {
 type statusItem struct {
 	serial uint64
 	fresh  bool
+	reason string // empty when fresh
 	frame  Frame
 }
 

@@ -60,12 +60,17 @@ type Snapshot struct {
 // Status is whether a follower's state is known to be the log's.
 type Status struct {
 	Fresh  bool
-	Reason string // ReasonLog, empty when fresh
+	Reason string // ReasonLog or ReasonOwner, empty when fresh
 	Since  int64  // Unix milliseconds by this process's clock
 }
 
-// ReasonLog is the reason of a Status that isn't fresh: the log is away, or has lost what it had.
-const ReasonLog = "log"
+// Reasons of a Status that isn't fresh.
+const (
+	// ReasonLog: the log is away, or has lost what it had.
+	ReasonLog = "log"
+	// ReasonOwner: no worker holds the conference. It is a feed's word, not a log's.
+	ReasonOwner = "owner"
+)
 
 // Defaults of LogOptions and FeedOptions.
 const (

@@ -36,6 +36,7 @@ type Reader struct {
 	nReady int
 	status uint64 // serial of the last status that it was given, or needn't be
 	fresh  bool   // what it believes
+	doubt  string // … and why not; empty when fresh
 	asked  bool   // a snapshot was asked for
 	closed bool
 
@@ -187,8 +188,8 @@ func (r *Reader) believe(s statusItem) bool {
 		return false
 	}
 	r.status = s.serial
-	changed := s.fresh != r.fresh
-	r.fresh = s.fresh
+	changed := s.fresh != r.fresh || s.reason != r.doubt
+	r.fresh, r.doubt = s.fresh, s.reason
 	return changed
 }
 
