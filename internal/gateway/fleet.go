@@ -60,6 +60,16 @@ func (w *Worker) conferenceIDs() []string {
 	return ids
 }
 
+// held says whether some worker holds a conference. One of this worker's own flags that the fleet doesn't know isn't missed:
+// the fleet hasn't been looked at yet.
+func (w *Worker) held(conf string) bool {
+	c, err := w.fleet.Get(context.Background(), conf)
+	if err != nil {
+		return w.named(conf)
+	}
+	return c.Worker != ""
+}
+
 // owner is the worker that holds a conference; empty: none does, as far as is known here.
 func (w *Worker) owner(conf string) string {
 	c, _ := w.fleet.Get(context.Background(), conf) // unknown: empty

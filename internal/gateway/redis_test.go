@@ -159,3 +159,48 @@ func TestSuccessorSendsNoPassword(t *testing.T) {
 		})
 	}
 }
+
+// Clients on one worker of a conference that no worker holds are told, and told again when one does.
+func TestUnheldConferenceIsTold(t *testing.T) {
+	t.Parallel()
+	url, _ := fanouttest.StartRedis(t)
+	provider, origin := startProvider(t, simulator.Config{Conferences: 1, Participants: 3, Seed: 3})
+	conf := provider.Conferences()[0].ID
+	opts := workerOptions(t, provider, origin)
+	opts.RedisURL, opts.LeaseTTL, opts.DrainTimeout = confctl.NewSecret(url), time.Second, 600*time.Millisecond
+	start := func(id string, change func(*Options)) *running {
+		opts := opts
+		opts.WorkerID, opts.LogOutput = id, new(logBuffer)
+		change(&opts)
+		return startWorker(t, opts)
+	}
+	status := func(c *client, fresh bool, reason string) {
+		t.Helper()
+		m := c.untilType("status")
+		if got, _ := m["reason"].(string); m["fresh"] != fresh || got != reason || m["conference"] != conf {
+			t.Errorf("told %v, want fresh %v and reason %q", m, fresh, reason)
+		}
+	}
+	owner := start("gw-owner", func(*Options) {})
+	other := start("gw-other", func(o *Options) { o.Conferences = nil })
+	waitFor(t, "the other worker to know the owner", func() bool { return other.owner(conf) == "gw-owner" })
+	c := other.dial(t, "read")
+	c.send(`{"type":"subscribe","conference":"` + conf + `"}`)
+	c.untilState("a live link", linkLive)
+	owner.end(t)
+	status(c, false, "owner")
+	start("gw-successor", func(*Options) {})
+	status(c, true, "")
+}
+
+// waitFor asks again and again until ok.
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.After(patience); !ok(); {
+		select {
+		case <-deadline:
+			t.Fatalf("never came: %s", what)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
