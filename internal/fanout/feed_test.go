@@ -142,12 +142,11 @@ func TestFeedResumeAhead(t *testing.T) {
 		feeds, stop := runFeeds(fanout.FeedOptions{Log: log})
 		defer stop()
 		ahead := conference.Position{Epoch: o.Pos.Epoch, Seq: 2}
-		begin := time.Now()
 		_, err := tryJoin(t.Context(), feeds, fanout.Request{Conference: conf, NotBefore: &ahead})
 		if !errors.Is(err, fanout.ErrUnavailable) {
 			t.Errorf("a snapshot from ahead = %v, want ErrUnavailable", err)
 		}
-		begin = time.Now()
+		begin := time.Now()
 		_, err = tryJoin(t.Context(), feeds, fanout.Request{Conference: conf, Resume: &ahead})
 		if !errors.Is(err, fanout.ErrUnavailable) {
 			t.Errorf("resume from ahead = %v, want ErrUnavailable", err)

@@ -150,7 +150,7 @@ func TestSuccessorSendsNoPassword(t *testing.T) {
 			hold("gw-first", tt.tokens)
 			// The log alone remembers refusals too, but only once a checkpoint has them.
 			client := redis.NewClient(&redis.Options{Network: "unix", Addr: server.Socket()})
-			defer client.Close()
+			defer func() { _ = client.Close() }()
 			prefix := "confgate:{" + conf + "}:"
 			if err := client.Del(t.Context(), prefix+"meta", prefix+"log", prefix+"ckpt").Err(); err != nil {
 				t.Fatal(err)
