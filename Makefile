@@ -46,7 +46,7 @@ test: deps ## vet and all tests
 
 .PHONY: check-deploy
 check-deploy: deps ## the tests of deploy/; the first time they compile Helm, which takes minutes
-	cd deploy/check && $(GO) tool -n helm >/dev/null && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...
+	cd deploy/check && $(GO) tool -n helm >/dev/null && $(GO) vet ./... && $(GO) test -timeout 25m -count=$(COUNT) ./...
 
 .PHONY: race
 race: deps ## all tests under the race detector
