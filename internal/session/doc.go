@@ -7,8 +7,8 @@
 // through one mailbox, each with a message that knows how the actor takes it in.
 //
 // Guarantees: a password that was refused is not sent again on its own, nor by any other worker. A successor uses the control
-// token that the last owner left, and the password only if that is refused. A control token is renewed without touching the link.
-// After any loss of the link the state stays; the fresh full frames bring the difference, and only that is appended. One
+// token that the last owner left, and the password only if that is refused. A control token is renewed without touching the
+// link. After any loss of the link the state stays; the fresh full frames bring the difference, and only that is appended. One
 // append is under way at a time, and is repeated unchanged until the log answers. What the log couldn't take is made up by the
 // difference between its state and the actor's. A fenced session stops and closes its link.
 //
@@ -20,9 +20,9 @@
 // Non-goals: which conferences to hold and on which worker (ownership), what clients see (edge), commands to the provider.
 //
 // The package is larger than others since it is where the provider, the state and the log meet: the actor (actor.go), the
-// phases of its link (upstream.go, control.go, credentials.go, link.go), its log (publish.go, queue.go, memory.go), and the network behind it
-// (provider.go, dial.go, limiter.go).
+// phases of its link (upstream.go, control.go, credentials.go, link.go), its log (publish.go, queue.go, memory.go), and the
+// network behind it (provider.go, dial.go, limiter.go).
 //
-// TestWrongPassword, TestRefusalIsTheFleets, TestSuccessorTakesTheToken, TestControlTokenStaysFresh, TestReconnectWithoutGhosts, TestEnded, TestLogAwayAndBack and TestFenced
-// hold these.
+// TestWrongPassword, TestRefusalIsTheFleets, TestSuccessorTakesTheToken, TestControlTokenStaysFresh,
+// TestReconnectWithoutGhosts, TestEnded, TestLogAwayAndBack, TestIdleOwnerNoticesALostEpoch and TestFenced hold these.
 package session
