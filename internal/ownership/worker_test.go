@@ -214,6 +214,7 @@ func TestDrainReleasesWhatNobodyTakes(t *testing.T) {
 		r.heldBy(confs, "a")
 		r.deaf["b"] = true
 		r.worker("b", naming(confs...))
+		pass(2 * time.Second) // all see each other; a worker that knows of no other lets go at once
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		if err := a.Drain(ctx); err == nil {
