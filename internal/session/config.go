@@ -31,8 +31,9 @@ const (
 	DefaultSettled = time.Second
 	// DefaultCallTimeout bounds one REST call or dial, and one try of a log call.
 	DefaultCallTimeout = 10 * time.Second
-	// DefaultProbe is how long clients may see a state that a fail-over of the log has lost, where nothing happens.
-	DefaultProbe = 2 * time.Second
+	// DefaultProbe is how long clients may see a state that a fail-over of the log has lost, where nothing happens; each
+	// idle conference asks the log so often, so it is what idling costs.
+	DefaultProbe = 30 * time.Second
 	// DefaultCheckpoint is how long a change may wait for a checkpoint.
 	DefaultCheckpoint = 10 * time.Second
 	// DefaultCheckpointChanges is how many changes may: a successor replays at most so many, and a busy conference isn't
