@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"time"
 
+	"go.uber.org/zap/zapcore"
+
 	"confgate/internal/oracle"
 	"confgate/internal/simulator"
 	"confgate/internal/watch"
@@ -92,6 +94,8 @@ func (s Scenario) Run(ctx context.Context, opts Options) (*Result, error) {
 	if opts.Clients > 0 {
 		s.clients = opts.Clients
 	}
+	// The server's lines and the play's come from two goroutines.
+	opts.Log = zapcore.Lock(zapcore.AddSync(opts.Log))
 	p := &play{
 		Scenario: s, opts: opts, stage: &Stage{Binary: opts.Binary, Core: opts.Core, Log: opts.Log},
 		result: &Result{Scenario: s.Name, Clients: s.clients, Groups: s.conferences},
