@@ -128,10 +128,10 @@ func startPrometheus(t *testing.T, targets []string, rules ruleFile) *prometheus
 	return p
 }
 
-// freeAddr is an address of loopback where nobody listens.
+// freeAddr is an address where nobody listens, on a part of loopback that nobody else uses.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.8.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -78,12 +78,13 @@ func startBalancer(t *testing.T, n int) *balancer {
 	return b
 }
 
-// freeAddrs are addresses of loopback where nobody listens.
+// freeAddrs are addresses where nobody listens, on a part of loopback that nobody else uses: on 127.0.0.1 another test could
+// take a port before the program for which it was found.
 func freeAddrs(t *testing.T, n int) []string {
 	t.Helper()
 	addrs := make([]string, n)
 	for i := range addrs {
-		ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.7.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package fanouttest
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"testing"
@@ -89,19 +90,24 @@ func do(tb testing.TB, c *redis.Client, args ...any) any {
 	return v
 }
 
-// freePorts finds ports that nobody listens on now: a server can't be asked to choose its two by itself.
+// freePorts finds ports that nobody listens on now: a server can't be asked to choose its two by itself. They lie below those
+// that the system gives out, so that nobody is given one before the server has it.
 func freePorts(tb testing.TB, n int) []int {
 	tb.Helper()
 	var lc net.ListenConfig
 	ports := make([]int, n)
 	for i := range ports {
-		l, err := lc.Listen(tb.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatal(err)
+		for tries := 0; ports[i] == 0; tries++ {
+			port := 10_000 + rand.IntN(9_000)
+			l, err := lc.Listen(tb.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			if err != nil && tries > 100 {
+				tb.Fatal(err)
+			}
+			if err == nil {
+				defer func() { _ = l.Close() }() // held until all are found, so that they differ
+				ports[i] = port
+			}
 		}
-		defer func() { _ = l.Close() }() // held until all are found, so that they differ
-		addr, _ := l.Addr().(*net.TCPAddr)
-		ports[i] = addr.Port
 	}
 	return ports
 }
