@@ -276,9 +276,11 @@ func TestSuccessorDies(t *testing.T) {
 			w := r.holders()["conf"]
 			return w != "" && w != "a" && w != first
 		})
-		if r.resumed == 0 {
-			t.Error("the owner wasn't told that the handover came to nothing")
-		}
+		r.change(func() {
+			if r.resumed == 0 {
+				t.Error("the owner wasn't told that the handover came to nothing")
+			}
+		})
 	})
 }
 
@@ -292,9 +294,11 @@ func TestSuccessorThatNeverComesLive(t *testing.T) {
 		r.deaf["b"] = true
 		r.worker("b", naming(confs...))
 		r.await("the owner goes on", func() bool { return r.resumed > 0 })
-		if held := r.loads(); held["a"] != 40 {
-			t.Errorf("a holds %d, want all 40", held["a"])
-		}
+		r.change(func() {
+			if held := r.loads(); held["a"] != 40 {
+				t.Errorf("a holds %d, want all 40", held["a"])
+			}
+		})
 		r.change(func() { r.deaf["b"] = false })
 		r.await("b has its share", func() bool { return r.loads()["b"] >= 16 })
 	})
@@ -377,9 +381,11 @@ func TestFencedSessionStartsAnew(t *testing.T) {
 		r.change(func() { s = r.session("conf") })
 		close(s.fence)
 		r.await("another session", func() bool { n := r.session("conf"); return n != nil && n != s })
-		if r.opened != 2 {
-			t.Errorf("sessions opened = %d, want 2", r.opened)
-		}
+		r.change(func() {
+			if r.opened != 2 {
+				t.Errorf("sessions opened = %d, want 2", r.opened)
+			}
+		})
 	})
 }
 
