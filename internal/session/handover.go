@@ -47,13 +47,17 @@ func frameName(f *confctl.Frame) string {
 	return fmt.Sprintf("%s/%d/%d/%x", f.Action, f.CreateTime, f.Version, h.Sum64())
 }
 
-// note marks that a frame was applied.
-func (o *offer) note(f *confctl.Frame) {
+// note marks that a frame was applied. One that changed nothing is nothing to wait for: what the answer to an owner's own
+// Subscribe brings never comes on its successor's link.
+func (o *offer) note(f *confctl.Frame, changed bool) {
 	if f.Kind.Event() || f.Kind == confctl.KindOther {
 		o.Events = append(o.Events, frameName(f))
 		if len(o.Events) > 2*namedEvents {
 			o.Events = slices.Clone(o.Events[len(o.Events)-namedEvents:])
 		}
+		return
+	}
+	if !changed {
 		return
 	}
 	if o.Kinds == nil {
@@ -322,7 +326,7 @@ func (a *actor) succeed(ctx context.Context, m opened, now time.Time) {
 				a.tracker.Failed(r.frame, now)
 			}
 		}
-		a.leaving.marks.note(r.frame)
+		a.leaving.marks.note(r.frame, len(changes) > 0)
 		if reported[frameName(r.frame)] {
 			continue
 		}

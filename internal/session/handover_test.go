@@ -174,6 +174,63 @@ func TestHandover(t *testing.T) {
 	})
 }
 
+// Symptom: in a rolling restart of many conferences a client heard nothing for 2.2 s. The old owner's periodic check fell into
+// the overlap: its full frames came on its own link alone, and the successor waited its 2 s for them.
+func TestHandoverWaitsForNothingThatChangedNothing(t *testing.T) {
+	t.Parallel()
+	handover(t, func(p *pair) {
+		t := p.t
+		p.both(renamed(2, "p2", "Yan"))
+		pass(time.Millisecond)
+		if err := p.old.Prepare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		again := func() []byte {
+			return notify("ParticipantsNotify", confctl.Full, 0, "["+row("p1", "Zoe")+","+row("p2", "Yan")+"]", "")
+		}
+		for _, f := range full(again)() {
+			p.oldWire.in <- f
+		}
+		p.oldWire.in <- renamed(3, "p2", "Yan") // what it is called anyway
+		pass(time.Millisecond)
+		data, err := p.old.Offer(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.tenure.offers <- data
+		pass(time.Millisecond)
+		if n := p.tenure.caughtUp.Load(); n != 1 {
+			t.Errorf("caught up %d times though only full frames that changed nothing are missing, want once", n)
+		}
+		close(p.tenure.gate)
+		pass(time.Millisecond)
+	})
+}
+
+// The successor's full frames check the whole: an owner whose successor dials doesn't ask for more.
+func TestPreparedOwnerDoesNotSubscribe(t *testing.T) {
+	t.Parallel()
+	handover(t, func(p *pair) {
+		t := p.t
+		if err := p.old.Prepare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		asked := p.p.count("subscribe")
+		p.oldWire.in <- renamed(9, "p2", "Yan") // a gap
+		pass(5 * time.Second)
+		if n := p.p.count("subscribe") - asked; n != 0 {
+			t.Errorf("an owner whose successor dials subscribed %d times to heal a gap, want not", n)
+		}
+		if err := p.old.Resume(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		pass(5 * time.Second)
+		if n := p.p.count("subscribe") - asked; n == 0 {
+			t.Error("it didn't heal the gap after Resume")
+		}
+	})
+}
+
 func TestHandoverThatComesToNothing(t *testing.T) {
 	t.Parallel()
 	handover(t, func(p *pair) {

@@ -229,8 +229,8 @@ func (a *actor) reduce(f *confctl.Frame, read time.Time) {
 	if !v.Apply {
 		return
 	}
-	a.leaving.marks.note(f)
 	changes, err := a.state.Apply(f)
+	a.leaving.marks.note(f, len(changes) > 0)
 	a.tracker.Applied(f, len(changes) > 0, read)
 	if err != nil {
 		a.m.Unknown("frame")

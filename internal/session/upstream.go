@@ -336,7 +336,8 @@ func (a *actor) follow(now time.Time) time.Time {
 	case subscribe.Redial:
 		a.lose(now, causeGap, nil)
 	case subscribe.Resync:
-		if a.sendSubscribe(now) {
+		// Of a conference that is being handed over, the successor's full frames check the whole.
+		if !a.leaving.prepared && a.sendSubscribe(now) {
 			a.tracker.Sent(now)
 			a.m.Resync()
 			_, next = a.tracker.Next(now)
