@@ -610,3 +610,19 @@ func wantLink(t *testing.T, l *fakeLog, want string) {
 		t.Errorf("link = %s, want %s", got, want)
 	}
 }
+
+// hangingLog can leave appends without an answer until their time is over.
+type hangingLog struct {
+	*fakeLog
+	hangs atomic.Bool
+}
+
+func (l *hangingLog) Append(
+	ctx context.Context, id string, c conference.Claim, after conference.Position, changes []conference.Change,
+) (conference.Position, error) {
+	if l.hangs.Load() {
+		<-ctx.Done()
+		return conference.Position{}, ctx.Err()
+	}
+	return l.fakeLog.Append(ctx, id, c, after, changes)
+}

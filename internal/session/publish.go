@@ -99,6 +99,9 @@ func (a *actor) flush(ctx context.Context, now time.Time) {
 		pos, err := untilAnswered(ctx, a, "append", true, func(ctx context.Context) (conference.Position, error) {
 			return a.cfg.Log.Append(ctx, a.cfg.Conference, claim, after, changes)
 		})
+		if err != nil && !final(err) && len(changes) > 0 {
+			a.askLate(ctx, claim, after, len(changes))
+		}
 		return appended{pos, err}
 	})
 }
@@ -167,6 +170,21 @@ func (a *actor) probeLater(now time.Time) {
 
 func (p *publisher) probeDue(now time.Time) bool {
 	return !p.probeAt.IsZero() && !now.Before(p.probeAt)
+}
+
+// lateTimeout bounds the question after an append that got no answer: a session that is let go of waits so long at the most.
+const lateTimeout = time.Second
+
+// askLate asks the log what became of an append whose answer was never heard, or which had to wait, when the session ends.
+// It is an append of nothing, so that it changes nothing, and needs no tenure. Without it nobody would learn that a worker
+// that stood still had changes for a conference that is another's now: the log counts what it refuses.
+func (a *actor) askLate(ctx context.Context, claim conference.Claim, after conference.Position, changes int) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
+	defer cancel()
+	if _, err := a.cfg.Log.Append(ctx, a.cfg.Conference, claim, after, nil); errors.Is(err, conference.ErrFenced) {
+		a.log.Warn("changes came too late: another worker has the conference", zap.Int("changes", changes),
+			telemetry.Epoch(after.Epoch), telemetry.Seq(after.Seq))
+	}
 }
 
 // openLog claims the log and loads its state.
@@ -353,8 +371,7 @@ func untilAnswered[T any](ctx context.Context, a *actor, what string, gated bool
 		try, cancel := context.WithTimeout(ctx, a.cfg.CallTimeout)
 		v, err := fn(try)
 		cancel()
-		if err == nil || errors.Is(err, conference.ErrFenced) || errors.Is(err, conference.ErrPosition) ||
-			errors.Is(err, conference.ErrEpoch) {
+		if err == nil || final(err) {
 			if !away.IsZero() {
 				a.log.Info("log is back", zap.String("call", what), zap.Duration("away", time.Since(away)))
 			}
@@ -372,6 +389,11 @@ func untilAnswered[T any](ctx context.Context, a *actor, what string, gated bool
 		case <-wait.C:
 		}
 	}
+}
+
+// final says whether an error is the log's answer, which no retry changes.
+func final(err error) bool {
+	return errors.Is(err, conference.ErrFenced) || errors.Is(err, conference.ErrPosition) || errors.Is(err, conference.ErrEpoch)
 }
 
 // due is when the log is next to be told something that no message brings about; zero: nothing.
