@@ -7,6 +7,7 @@ import (
 
 	"confgate/internal/edge"
 	"confgate/internal/ownership"
+	"confgate/internal/subscribe"
 	"confgate/internal/telemetry"
 )
 
@@ -132,7 +133,7 @@ func providerSettings() []setting {
 			"REST calls and dials at the provider, per API", func(o *Options) any { return &o.ProviderRate },
 		},
 		{
-			"provider-numbering", "HOW", DefaultNumbering, "one of " + strings.Join(numberings(), ", "),
+			"provider-numbering", "HOW", DefaultNumbering, "one of " + subscribe.Numberings(),
 			"how the provider numbers increments", func(o *Options) any { return &o.ProviderNumbering },
 		},
 		{
@@ -238,5 +239,3 @@ func limitSettings() []setting {
 		},
 	}
 }
-
-func numberings() []string { return []string{"auto", "kind", "conference", "off"} }

@@ -16,6 +16,9 @@ const (
 	Off          Numbering = "off"        // the numbers mean nothing: only the periodic check finds losses
 )
 
+// Numberings names the settings, the default first.
+func Numberings() string { return fmt.Sprintf("%s, %s, %s, %s", Auto, ByKind, ByConference, Off) }
+
 // ParseNumbering reads a setting; empty means Auto.
 func ParseNumbering(s string) (Numbering, error) {
 	switch n := Numbering(s); n {
@@ -24,7 +27,7 @@ func ParseNumbering(s string) (Numbering, error) {
 	case Auto, ByKind, ByConference, Off:
 		return n, nil
 	}
-	return "", fmt.Errorf("subscribe: unknown numbering %q; allowed are auto, kind, conference, off", s)
+	return "", fmt.Errorf("subscribe: unknown numbering %q; allowed are %s", s, Numberings())
 }
 
 const (
