@@ -257,10 +257,10 @@ func startWorker(t *testing.T, readiness int) string {
 	return addr
 }
 
-// freeAddress is one that was free a moment ago.
+// freeAddress is one where nobody listens, on a part of loopback that nobody else uses.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.9.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

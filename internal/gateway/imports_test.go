@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	"internal/edge":              {"internal/conference", "internal/heartbeat", "internal/telemetry"},
 	"internal/edge/page":         {},
 	"internal/fanout":            {"internal/conference", "internal/telemetry"},
-	"internal/fanout/fanouttest": {"internal/conference", "internal/fanout", "internal/telemetry"},
+	"internal/fanout/fanouttest": {"internal/conference", "internal/fanout", "internal/proctest", "internal/telemetry"},
 	"internal/gateway":           {everything},
 	"internal/heartbeat":         {},
 	"internal/observe":           {},
@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"internal/oracle/faults":     {everything},
 	"internal/oracle/oracletest": {everything},
 	"internal/ownership":         {"internal/conference", "internal/telemetry"},
+	"internal/proctest":          {},
 	"internal/rawjson":           {},
 	"internal/rehearse":          {},
 	"internal/session": {

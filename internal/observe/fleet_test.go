@@ -17,35 +17,13 @@ import (
 	"confgate/internal/fanout/fanouttest"
 	"confgate/internal/gateway"
 	"confgate/internal/oracle/oracletest"
+	"confgate/internal/proctest"
 	"confgate/internal/simulator"
 )
 
 func TestMain(m *testing.M) {
 	// A test that fails must end a Prometheus that it started, so there is no other exit than this.
-	goleak.VerifyTestMain(m, goleak.Cleanup(os.Exit),
-		// The goroutine that reads a server's output ends with the server, which its cleanup doesn't wait for.
-		goleak.IgnoreAnyFunction("confgate/internal/fanout/fanouttest.(*Redis).start.func1"))
-}
-
-// patience bounds every wait of these tests; nothing waits that long unless something is broken.
-const patience = 60 * time.Second
-
-// until waits until ok gives no error.
-func until(t *testing.T, what string, ok func() error) {
-	t.Helper()
-	limit := time.Now().Add(patience)
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := ok()
-		if err == nil {
-			return
-		}
-		if time.Now().After(limit) {
-			t.Fatalf("%s: %v", what, err)
-		}
-		<-tick.C
-	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(os.Exit))
 }
 
 // fleet is workers over one Redis and one provider, in this process.
@@ -122,7 +100,7 @@ func (f *fleet) text(t *testing.T, w *gateway.Worker) string {
 // awaitMetric waits until a sum over all workers is as wanted.
 func (f *fleet) awaitMetric(t *testing.T, name string, want float64) {
 	t.Helper()
-	until(t, name, func() error {
+	proctest.Until(t, name, func() error {
 		if got := f.metric(t, name); got != want {
 			return fmt.Errorf("%v, want %v", got, want)
 		}
@@ -167,7 +145,7 @@ func TestUnowned(t *testing.T) {
 		o.Conferences = o.Conferences[:1]
 	})
 	f.awaitMetric(t, "confgate_ownership_conferences", 1)
-	until(t, "PUT is taken", func() error {
+	proctest.Until(t, "PUT is taken", func() error {
 		body := strings.NewReader(`{"password":"` + other.Password.Reveal() + `"}`)
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut,
 			"http://"+f.workers[0].Addr().String()+"/v1/conferences/"+other.ID, body)

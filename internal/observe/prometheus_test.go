@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -16,13 +15,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"confgate/internal/oracle/oracletest"
+	"confgate/internal/proctest"
 	"confgate/internal/simulator"
 )
 
@@ -68,9 +67,6 @@ func inSeconds(span string) string {
 // prometheus is a Prometheus that scrapes every second.
 type prometheus struct{ url string }
 
-// guardScript kills the program when its standard input ends, which it also does when the test's process is killed.
-const guardScript = `read -r line; kill -9 "$0"`
-
 // startPrometheus runs one, until the test ends.
 func startPrometheus(t *testing.T, targets []string, rules ruleFile) *prometheus {
 	t.Helper()
@@ -97,46 +93,18 @@ func startPrometheus(t *testing.T, targets []string, rules ruleFile) *prometheus
 			"job_name": "confgate", "static_configs": []m{{"targets": targets}},
 		}},
 	})
-	p := &prometheus{url: "http://" + freeAddr(t)}
-	var out strings.Builder
-	cmd := exec.Command(path, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), //nolint:noctx // ended below
-		"--web.listen-address="+strings.TrimPrefix(p.url, "http://"), "--log.level=warn", "--query.lookback-delta=10s")
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	guard := exec.Command("/bin/sh", "-c", guardScript, strconv.Itoa(cmd.Process.Pid)) //nolint:noctx // ended with the program
-	if _, err := guard.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	if err := guard.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = guard.Process.Kill()
-		_ = guard.Wait()
-		_ = cmd.Process.Signal(syscall.SIGKILL)
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("prometheus:\n%s", out.String())
+	listen := proctest.Addrs(t, 1)[0]
+	p := &prometheus{url: "http://" + listen}
+	run := proctest.Start(t, "prometheus", path, nil, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+listen, "--log.level=warn", "--query.lookback-delta=10s")
+	proctest.Until(t, "Prometheus starts", func() error {
+		if run.Ended() {
+			return proctest.ErrEnded
 		}
-	})
-	until(t, "Prometheus starts", func() error {
 		_, err := oracletest.Get(t.Context(), p.url+"/-/ready", "")
 		return err
 	})
 	return p
-}
-
-// freeAddr is an address where nobody listens, on a part of loopback that nobody else uses.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.8.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
 }
 
 // series is a series of an answer.
@@ -206,7 +174,7 @@ func (p *prometheus) firing(t *testing.T, span string) []string {
 // evaluations waits until each rule was evaluated without an error.
 func (p *prometheus) evaluations(t *testing.T, want int) {
 	t.Helper()
-	until(t, "rules are evaluated", func() error {
+	proctest.Until(t, "rules are evaluated", func() error {
 		var data struct {
 			Groups []struct {
 				Rules []struct{ Name, Health, LastError string }
@@ -317,7 +285,7 @@ func TestPrometheus(t *testing.T) {
 
 	// Frames of unknown kinds come, and then the provider refuses everything and cuts its links.
 	f.provider.SetFaults(simulator.FaultPlan{Unknown: 1})
-	until(t, "unknown frames", func() error {
+	proctest.Until(t, "unknown frames", func() error {
 		if f.metric(t, "confgate_upstream_unknown_total") == 0 {
 			return errors.New("none yet")
 		}
@@ -328,7 +296,7 @@ func TestPrometheus(t *testing.T) {
 		f.provider.CutLinks(c)
 	}
 	for _, name := range []string{"ConfgateMostLinksDown", "ConfgateLinksDown", "ConfgateUnknownFrames"} {
-		until(t, name+" fires", func() error {
+		proctest.Until(t, name+" fires", func() error {
 			if names := p.firing(t, "1h"); !slices.ContainsFunc(names, func(s string) bool { return strings.Contains(s, name) }) {
 				return fmt.Errorf("only %v", names)
 			}

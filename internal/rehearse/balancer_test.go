@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"confgate/internal/proctest"
 )
 
 // shipped is the configuration that people are told to use; its servers are replaced by those of the rehearsal.
@@ -42,7 +44,7 @@ func startBalancer(t *testing.T, n int) *balancer {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	free := freeAddrs(t, 1+2*n)
+	free := proctest.Addrs(t, 1+2*n)
 	b := &balancer{url: "http://" + free[0], socket: filepath.Join(dir, "haproxy.sock")}
 	var config strings.Builder
 	dropped := 0
@@ -70,28 +72,12 @@ func startBalancer(t *testing.T, n int) *balancer {
 	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	start(t, "haproxy", path, []string{"CONFGATE_LISTEN=" + free[0]}, "-db", "-f", file)
-	until(t, "HAProxy starts", func() error {
+	proctest.Start(t, "haproxy", path, []string{"CONFGATE_LISTEN=" + free[0]}, "-db", "-f", file)
+	proctest.Until(t, "HAProxy starts", func() error {
 		_, err := b.command("show info")
 		return err
 	})
 	return b
-}
-
-// freeAddrs are addresses where nobody listens, on a part of loopback that nobody else uses: on 127.0.0.1 another test could
-// take a port before the program for which it was found.
-func freeAddrs(t *testing.T, n int) []string {
-	t.Helper()
-	addrs := make([]string, n)
-	for i := range addrs {
-		ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.7.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = ln.Close() }() // all of them at the end, so that they differ
-		addrs[i] = ln.Addr().String()
-	}
-	return addrs
 }
 
 // command says something to HAProxy and gives its answer.

@@ -32,8 +32,6 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m,
-		// The goroutine that reads a server's output ends with the server, which its cleanup doesn't wait for.
-		goleak.IgnoreAnyFunction("confgate/internal/fanout/fanouttest.(*Redis).start.func1"),
 		goleak.Cleanup(func(code int) {
 			_ = os.RemoveAll(dir)
 			os.Exit(code)

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"confgate/internal/fanout/fanouttest"
 	"confgate/internal/oracle/oracletest"
+	"confgate/internal/proctest"
 	"confgate/internal/simulator"
 )
 
@@ -45,7 +47,7 @@ type stage struct {
 
 type worker struct {
 	place
-	*process
+	*proctest.Process
 }
 
 // open starts Redis, the provider and HAProxy, three workers and the clients, and waits until all is live.
@@ -85,10 +87,10 @@ func (st *stage) launch(t *testing.T) {
 	t.Helper()
 	p := st.balancer.places[st.used]
 	st.used++
-	w := &worker{p, start(t, p.name, binary, nil, append(slices.Clone(st.flags),
+	w := &worker{p, proctest.Start(t, p.name, binary, nil, append(slices.Clone(st.flags),
 		"--listen", p.listen, "--admin-listen", p.admin, "--worker-id", p.name)...)}
 	st.workers = append(st.workers, w)
-	until(t, p.name+" gets ready", func() error { return st.balancer.up(p) })
+	proctest.Until(t, p.name+" gets ready", func() error { return st.balancer.up(p) })
 }
 
 // retire ends the oldest worker.
@@ -98,7 +100,10 @@ func (st *stage) retire(t *testing.T) {
 	st.workers = st.workers[1:]
 	st.balancer.takeOut(t, w.place)
 	pass(st.preStop)
-	w.term(t)
+	w.Signal(t, syscall.SIGTERM)
+	if status := w.Exit(t); status != 0 {
+		t.Errorf("%s ended with status %d, want 0", w.place.name, status)
+	}
 }
 
 // pass lets time go by, in which the world moves.
@@ -108,7 +113,7 @@ func pass(d time.Duration) { <-time.After(d) }
 func (st *stage) settle(t *testing.T) {
 	t.Helper()
 	live := func(document string) bool { return strings.Contains(document, `"state":"live"`) }
-	until(t, "all is live", func() error {
+	proctest.Until(t, "all is live", func() error {
 		held := 0.0
 		for _, w := range st.workers {
 			text, err := oracletest.Get(t.Context(), "http://"+w.admin+"/metrics", "")
@@ -183,7 +188,7 @@ func (st *stage) finish(t *testing.T) {
 	for _, c := range st.streams {
 		// A socket's document of the same conference is the truth already.
 		i := slices.IndexFunc(st.sockets, func(s *socketClient) bool { return s.Conference == c.conference })
-		until(t, c.name+" has the truth", func() error {
+		proctest.Until(t, c.name+" has the truth", func() error {
 			if got, _, _, _, _ := c.report(); got != string(st.sockets[i].Report().Document) {
 				return fmt.Errorf("document is %s", oracletest.Tail(got, 500))
 			}

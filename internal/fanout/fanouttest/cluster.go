@@ -1,22 +1,22 @@
 package fanouttest
 
 import (
-	"context"
+	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"confgate/internal/proctest"
 )
 
 // StartCluster starts a Redis Cluster of n masters for one test, and gives a client of each. Slots are spread evenly.
 func StartCluster(tb testing.TB, n int) []*redis.Client {
 	tb.Helper()
 	nodes := make([]*redis.Client, n)
-	ports := freePorts(tb, 2*n)
+	ports := proctest.Ports(tb, 2*n)
 	for i := range nodes {
 		dir, err := socketDir()
 		if err != nil {
@@ -39,22 +39,14 @@ func StartCluster(tb testing.TB, n int) []*redis.Client {
 			do(tb, node, "CLUSTER", "MEET", "127.0.0.1", ports[0], ports[n])
 		}
 	}
-	limit, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
 	for _, node := range nodes {
-		for {
-			info, _ := node.ClusterInfo(limit).Result()
-			if strings.Contains(info, "cluster_state:ok") && strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d", n)) {
-				break
+		proctest.Until(tb, "the cluster comes up", func() error {
+			info, err := node.ClusterInfo(ctx).Result()
+			if err == nil && (!strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d", n))) {
+				err = errors.New(info)
 			}
-			select {
-			case <-tick.C:
-			case <-limit.Done():
-				tb.Fatalf("the cluster doesn't come up: %s", info)
-			}
-		}
+			return err
+		})
 	}
 	return nodes
 }
@@ -88,26 +80,4 @@ func do(tb testing.TB, c *redis.Client, args ...any) any {
 		tb.Fatalf("%v: %v", args[:2], err)
 	}
 	return v
-}
-
-// freePorts finds ports that nobody listens on now: a server can't be asked to choose its two by itself. They lie below those
-// that the system gives out, so that nobody is given one before the server has it.
-func freePorts(tb testing.TB, n int) []int {
-	tb.Helper()
-	var lc net.ListenConfig
-	ports := make([]int, n)
-	for i := range ports {
-		for tries := 0; ports[i] == 0; tries++ {
-			port := 10_000 + rand.IntN(9_000)
-			l, err := lc.Listen(tb.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
-			if err != nil && tries > 100 {
-				tb.Fatal(err)
-			}
-			if err == nil {
-				defer func() { _ = l.Close() }() // held until all are found, so that they differ
-				ports[i] = port
-			}
-		}
-	}
-	return ports
 }

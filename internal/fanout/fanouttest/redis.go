@@ -1,18 +1,15 @@
 package fanouttest
 
 import (
-	"bufio"
 	"errors"
-	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
+
+	"confgate/internal/proctest"
 )
 
 // Redis is a redis-server on a unix socket, without persistence.
@@ -20,14 +17,9 @@ type Redis struct {
 	bin, dir, socket string
 	args             []string
 
-	mu    sync.Mutex
-	cmd   *exec.Cmd
-	guard *exec.Cmd
-	dead  chan struct{} // closed when cmd has ended
+	mu  sync.Mutex
+	run *proctest.Process // nil while stopped
 }
-
-// guardScript kills the server when its standard input ends, which it also does when the test's process is killed or panics.
-const guardScript = `read -r line; kill -9 "$0"`
 
 // StartRedis starts a redis-server for one test, and gives its URL. It is stopped when the test ends.
 func StartRedis(tb testing.TB) (string, *Redis) {
@@ -79,63 +71,22 @@ func (r *Redis) Socket() string { return r.socket }
 func (r *Redis) start() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// The server lives as long as the test wants, not as a context.
-	cmd := exec.Command(r.bin, r.args...) //nolint:noctx // stopped by Stop
-	out, err := cmd.StdoutPipe()
+	run, err := proctest.Run("redis-server", r.bin, nil, r.args...)
 	if err != nil {
 		return err
 	}
-	cmd.Stderr = cmd.Stdout
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	r.cmd, r.dead = cmd, make(chan struct{})
-	lines := bufio.NewReader(out)
-	var log strings.Builder
-	for {
-		line, err := lines.ReadString('\n')
-		log.WriteString(line)
-		if strings.Contains(strings.ToLower(line), "ready to accept connections") {
-			break
-		}
-		if err != nil {
-			_ = cmd.Wait()
-			close(r.dead)
-			return fmt.Errorf("redis-server didn't start: %w: %s", err, log.String())
-		}
-	}
-	go func(dead chan struct{}) {
-		defer close(dead)
-		_, _ = io.Copy(io.Discard, lines)
-		_ = cmd.Wait()
-	}(r.dead)
-	return r.watch(strconv.Itoa(cmd.Process.Pid))
-}
-
-// watch starts the process that ends the server if this one can't. The caller holds mu.
-func (r *Redis) watch(pid string) error {
-	r.guard = exec.Command("/bin/sh", "-c", guardScript, pid) //nolint:noctx // stopped by Stop
-	if _, err := r.guard.StdinPipe(); err != nil {
-		return err
-	}
-	return r.guard.Start()
+	r.run = run
+	return run.Says("eady to accept connections") // some versions begin a sentence with it
 }
 
 // Stop kills the server, which loses all its data.
 func (r *Redis) Stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.cmd == nil {
-		return
+	if r.run != nil {
+		r.run.Kill()
+		r.run = nil
 	}
-	// The guard goes first, so that it never finds another process under the server's number.
-	if r.guard != nil && r.guard.Process != nil {
-		_ = r.guard.Process.Kill()
-		_ = r.guard.Wait()
-	}
-	_ = r.cmd.Process.Kill() // it may have ended already
-	<-r.dead
-	r.cmd, r.guard = nil, nil
 }
 
 // Restart kills the server if it runs, and starts an empty one in its place.
@@ -159,16 +110,14 @@ func (r *Redis) Resume(tb testing.TB) {
 	r.signal(tb, syscall.SIGCONT)
 }
 
-func (r *Redis) signal(tb testing.TB, sig os.Signal) {
+func (r *Redis) signal(tb testing.TB, sig syscall.Signal) {
 	tb.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.cmd == nil {
+	if r.run == nil {
 		tb.Fatalf("redis-server isn't running: can't send it %v", sig)
 	}
-	if err := r.cmd.Process.Signal(sig); err != nil {
-		tb.Fatal(err)
-	}
+	r.run.Signal(tb, sig)
 }
 
 // Remove stops the server and removes its directory.

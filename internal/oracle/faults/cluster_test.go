@@ -3,9 +3,12 @@ package faults
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"confgate/internal/proctest"
 )
 
 // cluster is three masters, each with a replica.
@@ -21,9 +24,9 @@ func startCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{store: &store{}}
 	for i := range 2 * masters {
-		bus := freePort(t)
+		bus := strconv.Itoa(proctest.Ports(t, 1)[0])
 		c.bus = or(c.bus, bus)
-		n := startNode(t, fmt.Sprintf("node %d", i), freePort(t), "cluster-enabled yes\ncluster-port "+bus+"\n"+
+		n := startNode(t, fmt.Sprintf("node %d", i), "cluster-enabled yes\ncluster-port "+bus+"\n"+
 			"cluster-node-timeout 1000\ncluster-replica-validity-factor 0\nrepl-diskless-sync-delay 0")
 		c.nodes = append(c.nodes, n)
 		c.addrs = append(c.addrs, n.addr())
@@ -40,10 +43,10 @@ func startCluster(t *testing.T) *cluster {
 	}
 	for i, n := range c.nodes[masters:] {
 		id := c.nodes[i].ClusterMyID(ctx).Val()
-		until(t, n.name+" becomes a replica", func() error { return n.ClusterReplicate(ctx, id).Err() })
+		proctest.Until(t, n.name+" becomes a replica", func() error { return n.ClusterReplicate(ctx, id).Err() })
 	}
 	for i, n := range c.nodes {
-		until(t, n.name+" is in step", func() error {
+		proctest.Until(t, n.name+" is in step", func() error {
 			info, err := n.ClusterInfo(ctx).Result()
 			switch {
 			case err != nil:
@@ -99,8 +102,8 @@ func clusterLost(t *testing.T, of string) {
 	}
 	i := c.of(t, key)
 	f.measure()
-	c.nodes[i].kill()
-	until(t, "its replica becomes a master", func() error {
+	c.nodes[i].Kill()
+	proctest.Until(t, "its replica becomes a master", func() error {
 		return contains(t.Context(), c.nodes[masters+i], "replication", "role:master")
 	})
 	f.settle(t)

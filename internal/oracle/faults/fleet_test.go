@@ -11,6 +11,7 @@ import (
 
 	"confgate/internal/oracle"
 	"confgate/internal/oracle/oracletest"
+	"confgate/internal/proctest"
 	"confgate/internal/simulator"
 	"confgate/internal/watch"
 )
@@ -165,7 +166,7 @@ func (f *fleet) endpoint(home int) func() string {
 // settle waits until every conference has one link and one owner, and every reader a live document of it.
 func (f *fleet) settle(t *testing.T) {
 	t.Helper()
-	until(t, "the fleet settles", func() error {
+	proctest.Until(t, "the fleet settles", func() error {
 		for _, c := range f.confs {
 			if err := differ("links of "+c, f.provider.Links(c), 1); err != nil {
 				return err
@@ -214,7 +215,7 @@ func (f *fleet) rest(t *testing.T) {
 	t.Helper()
 	var before map[string]string
 	since := time.Now()
-	until(t, "conferences stay where they are", func() error {
+	proctest.Until(t, "conferences stay where they are", func() error {
 		now, err := f.owners(t)
 		switch {
 		case err != nil:
@@ -330,7 +331,7 @@ const goroutineSlack = 10
 // checkGoroutines waits until the workers have no more goroutines than before the fault, and lets only slack pass.
 func (f *fleet) checkGoroutines(t *testing.T) {
 	t.Helper()
-	until(t, "goroutines end", func() error {
+	proctest.Until(t, "goroutines end", func() error {
 		sum := 0
 		for _, w := range f.workers {
 			sum += w.goroutines(t)

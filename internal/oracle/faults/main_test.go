@@ -46,8 +46,6 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m,
-		// The goroutine that reads a server's output ends with the server, which its cleanup doesn't wait for.
-		goleak.IgnoreAnyFunction("confgate/internal/fanout/fanouttest.(*Redis).start.func1"),
 		goleak.Cleanup(func(code int) {
 			_ = os.RemoveAll(dir)
 			os.Exit(code)
@@ -71,4 +69,15 @@ func connect(tb testing.TB, addr string) *redis.Client {
 	c := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1})
 	tb.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// pass lets time go by, in which the world moves.
+func pass(d time.Duration) { <-time.After(d) }
+
+// differ is an error unless got is want.
+func differ[T comparable](what string, got, want T) error {
+	if got == want {
+		return nil
+	}
+	return fmt.Errorf("%s is %v, want %v", what, got, want)
 }

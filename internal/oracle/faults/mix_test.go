@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"confgate/internal/proctest"
 )
 
 // harm is a fault that TestMix does; it returns when the fault is over and has fired.
@@ -23,7 +25,7 @@ func harms() []harm {
 		}},
 		{"term", func(t *testing.T, _ *fleet, w *worker) {
 			t.Helper()
-			if status := w.term(t).exit(t); status != 0 {
+			if status := w.term(t).Exit(t); status != 0 {
 				t.Errorf("%s: exit status %d after SIGTERM, want 0", w.name, status)
 			}
 			w.start(t)
@@ -54,7 +56,7 @@ func harms() []harm {
 			held := f.redis.held.Load()
 			f.redis.unplug()
 			pass(*leaseOf * 3 / 2)
-			until(t, "the cable holds something back", func() error { return differ("more held", f.redis.held.Load() > held, true) })
+			proctest.Until(t, "the cable holds something back", func() error { return differ("more held", f.redis.held.Load() > held, true) })
 			f.redis.plug()
 		}},
 		{"cut from provider", func(t *testing.T, f *fleet, _ *worker) {

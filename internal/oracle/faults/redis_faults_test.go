@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"confgate/internal/oracle/oracletest"
+	"confgate/internal/proctest"
 )
 
 // stale is an error until every reader was told that its worker can't vouch for the state.
@@ -48,10 +49,10 @@ func TestRedisLost(t *testing.T) {
 	dials := f.provider.Requests()["dial"]
 	f.measure()
 	f.server.Stop()
-	until(t, "clients are told", func() error { return f.stale(f.readers) })
+	proctest.Until(t, "clients are told", func() error { return f.stale(f.readers) })
 	pass(*leaseOf + time.Second)
 	for _, w := range f.workers {
-		if w.process().ended() {
+		if w.process().Ended() {
 			t.Errorf("%s ended since Redis is away", w.name)
 		}
 		if n := w.metric(t, "confgate_fanout_up"); n != 0 {
@@ -86,7 +87,7 @@ func TestRedisStalled(t *testing.T) {
 	dials := f.provider.Requests()["dial"]
 	f.measure()
 	f.server.Stall(t)
-	until(t, "clients are told", func() error { return f.stale(f.readers) })
+	proctest.Until(t, "clients are told", func() error { return f.stale(f.readers) })
 	pass(*leaseOf + time.Second)
 	f.server.Resume(t)
 	f.settle(t)
@@ -110,8 +111,8 @@ func TestWorkerCutOffFromRedis(t *testing.T) {
 	}
 	f.measure()
 	f.redis.unplug()
-	until(t, "its clients are told", func() error { return f.stale(f.of(0)) })
-	until(t, "others take over", func() error {
+	proctest.Until(t, "its clients are told", func() error { return f.stale(f.of(0)) })
+	proctest.Until(t, "others take over", func() error {
 		return differ("conferences of others", len(f.owned(t, f.workers[1]))+len(f.owned(t, f.workers[2])), len(f.confs))
 	})
 	pass(time.Second)
@@ -137,7 +138,7 @@ func TestWorkerCutOffFromProvider(t *testing.T) {
 	}
 	f.measure()
 	f.upstream.unplug()
-	until(t, "its links are dead", func() error {
+	proctest.Until(t, "its links are dead", func() error {
 		return differ("links lost", w.metric(t, "confgate_upstream_reconnects_total"), len(owned))
 	})
 	f.upstream.plug()
@@ -158,8 +159,8 @@ func TestSentinelFailover(t *testing.T) {
 		return s.store
 	}})
 	f.measure()
-	s.master.kill()
-	until(t, "the replica becomes the master", func() error { return contains(t.Context(), s.replica, "replication", "role:master") })
+	s.master.Kill()
+	proctest.Until(t, "the replica becomes the master", func() error { return contains(t.Context(), s.replica, "replication", "role:master") })
 	f.settle(t)
 	pass(time.Second)
 	there, _ := f.silences(f.workers...)

@@ -10,12 +10,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
 
 	"confgate/internal/fanout/fanouttest"
+	"confgate/internal/proctest"
 )
 
 // store is where a fleet's log lies.
@@ -35,61 +35,36 @@ func single(t *testing.T) *store {
 
 // redisNode is a redis-server on a port, as Sentinel and Cluster want it.
 type redisNode struct {
-	*process
+	*proctest.Process
 	*redis.Client
-	host, port string
+	name, host, port string
 }
 
 func (n *redisNode) addr() string { return net.JoinHostPort(n.host, n.port) }
 
-// startNode starts a redis-server. Sentinels rewrite their configuration, so all get a directory and a file.
-func startNode(t *testing.T, name, port, config string, args ...string) *redisNode {
+// startNode starts a redis-server on a port of its own. Sentinels rewrite their configuration, so all get a directory and a file.
+func startNode(t *testing.T, name, config string, args ...string) *redisNode {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
 		t.Fatal("no redis-server here: apt-get install redis-server")
 	}
-	dir := t.TempDir()
+	dir, port := t.TempDir(), strconv.Itoa(proctest.Ports(t, 1)[0])
 	file := filepath.Join(dir, "redis.conf")
 	config = fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nsave \"\"\nappendonly no\n%s\n", port, dir, config)
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n := &redisNode{host: "127.0.0.1", port: port}
-	n.process = startProcess(t, name, path, append([]string{file}, args...)...)
+	n := &redisNode{name: name, host: "127.0.0.1", port: port}
+	n.Process = proctest.Start(t, name, path, nil, append([]string{file}, args...)...)
 	n.Client = connect(t, n.addr())
-	until(t, name+" starts", func() error {
-		if n.ended() {
-			return fmt.Errorf("%w: %s", errEnded, n.output())
+	proctest.Until(t, name+" starts", func() error {
+		if n.Ended() {
+			return fmt.Errorf("%w: %s", proctest.ErrEnded, n.Output())
 		}
 		return n.Ping(t.Context()).Err()
 	})
 	return n
-}
-
-// lastPort is the one that freePort gave last, as a distance from firstPort.
-var lastPort atomic.Uint32
-
-// Ports below those that the kernel gives to connections, so that none takes one between the look and its use.
-const (
-	firstPort = 20_000
-	ports     = 12_000
-)
-
-// freePort is a port that nobody listens on now, and that no test was given before.
-func freePort(t *testing.T) string {
-	t.Helper()
-	lastPort.CompareAndSwap(0, uint32(os.Getpid())) // tests of another process begin elsewhere
-	var lc net.ListenConfig
-	for range ports {
-		port := strconv.Itoa(firstPort + int(lastPort.Add(1)%ports))
-		if l, err := lc.Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
-			_ = l.Close()
-			return port
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
 }
 
 const mastername = "conferences"
@@ -103,18 +78,18 @@ type sentinels struct {
 
 func startSentinels(t *testing.T) *sentinels {
 	t.Helper()
-	s := &sentinels{master: startNode(t, "master", freePort(t), "")}
-	s.replica = startNode(t, "replica", freePort(t), "replicaof "+s.master.host+" "+s.master.port+"\nrepl-diskless-sync-delay 0")
+	s := &sentinels{master: startNode(t, "master", "")}
+	s.replica = startNode(t, "replica", "replicaof "+s.master.host+" "+s.master.port+"\nrepl-diskless-sync-delay 0")
 	var addrs []string
 	for i := range 3 {
-		w := startNode(t, fmt.Sprintf("sentinel %d", i), freePort(t), fmt.Sprintf(
+		w := startNode(t, fmt.Sprintf("sentinel %d", i), fmt.Sprintf(
 			"sentinel monitor %[1]s %[2]s %[3]s 2\nsentinel down-after-milliseconds %[1]s 1000\nsentinel failover-timeout %[1]s 5000",
 			mastername, s.master.host, s.master.port), "--sentinel")
 		s.watchers = append(s.watchers, w)
 		addrs = append(addrs, w.addr())
 	}
 	for _, w := range s.watchers {
-		until(t, w.name+" knows the others", func() error {
+		proctest.Until(t, w.name+" knows the others", func() error {
 			return contains(t.Context(), w, "sentinel", "slaves=1,sentinels=3")
 		})
 	}
@@ -128,7 +103,7 @@ func startSentinels(t *testing.T) *sentinels {
 
 func (s *sentinels) awaitReplica(t *testing.T) {
 	t.Helper()
-	until(t, "the replica is in step", func() error {
+	proctest.Until(t, "the replica is in step", func() error {
 		return contains(t.Context(), s.replica, "replication", "master_link_status:up")
 	})
 }
@@ -165,7 +140,7 @@ func (s *store) checkKeys(t *testing.T, conferences map[string]bool) {
 			clients = append(clients, c)
 		}
 	}
-	until(t, "keys have TTLs", func() error {
+	proctest.Until(t, "keys have TTLs", func() error {
 		found := 0
 		for _, c := range clients {
 			n, err := checkServer(t, c, conferences)

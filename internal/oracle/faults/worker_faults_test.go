@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"confgate/internal/proctest"
 )
 
 // noise is what a busy machine may add to a bound of the contract.
@@ -64,7 +66,7 @@ func TestLeavingOwner(t *testing.T) {
 	w, owned := f.owner(t)
 	f.measure()
 	p := w.term(t)
-	if status := p.exit(t); status != 0 {
+	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d after SIGTERM, want 0", status)
 	}
 	f.settle(t)
@@ -97,7 +99,7 @@ func TestStoppedOwner(t *testing.T) {
 	}
 	resume := w.stop(t)
 	others := f.workers[1:]
-	until(t, "others take over", func() error {
+	proctest.Until(t, "others take over", func() error {
 		n := 0
 		for _, o := range others {
 			n += len(f.owned(t, o))
@@ -106,7 +108,7 @@ func TestStoppedOwner(t *testing.T) {
 	})
 	pass(*leaseOf)
 	f.redis.plug() // what was on its way arrives late
-	until(t, "the late append is refused", func() error { return differ("anything refused", f.audit.refused() > 0, true) })
+	proctest.Until(t, "the late append is refused", func() error { return differ("anything refused", f.audit.refused() > 0, true) })
 	resume()
 	f.settle(t)
 	pass(time.Second)
@@ -123,7 +125,7 @@ func TestRollingRestart(t *testing.T) {
 	f := startFleet(t, plan{conferences: *manyOf, readers: 4, participants: 10, rate: 8, restless: true})
 	f.measure()
 	for _, w := range f.workers {
-		if status := w.term(t).exit(t); status != 0 {
+		if status := w.term(t).Exit(t); status != 0 {
 			t.Errorf("%s: exit status %d after SIGTERM, want 0", w.name, status)
 		}
 		w.start(t)
@@ -143,7 +145,7 @@ func TestProviderClosesOlderLink(t *testing.T) {
 	for range 2 {
 		w, _ := f.owner(t)
 		f.measure()
-		if status := w.term(t).exit(t); status != 0 {
+		if status := w.term(t).Exit(t); status != 0 {
 			t.Errorf("exit status %d after SIGTERM, want 0", status)
 		}
 		f.settle(t)

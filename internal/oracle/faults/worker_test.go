@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"confgate/internal/oracle/oracletest"
+	"confgate/internal/proctest"
 )
 
 // worker is one gateway process, and the processes that follow it under its name when it is restarted.
@@ -22,7 +23,7 @@ type worker struct {
 	flags []string
 
 	mu    sync.Mutex
-	run   *process
+	run   *proctest.Process
 	url   string
 	admin string
 	up    bool // clients are sent there
@@ -34,25 +35,25 @@ func (w *worker) start(t *testing.T) {
 	t.Helper()
 	w.mu.Lock()
 	if w.run != nil {
-		w.past += w.run.output()
+		w.past += w.run.Output()
 	}
 	w.mu.Unlock()
-	p := startProcess(t, w.name, w.path, append([]string{
+	p := proctest.Start(t, w.name, w.path, nil, append([]string{
 		"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--pprof", "--worker-id", w.name,
 	}, w.flags...)...)
 	var listen, admin string
-	until(t, w.name+" starts", func() error {
-		if p.ended() {
-			return fmt.Errorf("%w: %s", errEnded, p.output())
+	proctest.Until(t, w.name+" starts", func() error {
+		if p.Ended() {
+			return fmt.Errorf("%w: %s", proctest.ErrEnded, p.Output())
 		}
-		for line := range lines(p.output()) {
+		for line := range lines(p.Output()) {
 			if line.Msg == "starting" {
 				listen, admin = line.Listen, line.Admin
 				_, err := oracletest.Get(t.Context(), "http://"+admin+"/readyz", "")
 				return err
 			}
 		}
-		return fmt.Errorf("it hasn't said where: %s", p.output())
+		return fmt.Errorf("it hasn't said where: %s", p.Output())
 	})
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -79,7 +80,7 @@ func lines(text string) func(yield func(logLine) bool) {
 func (w *worker) log() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.past + w.run.output()
+	return w.past + w.run.Output()
 }
 
 // endpoint is where clients of the worker connect; false while none should.
@@ -95,7 +96,7 @@ func (w *worker) route(up bool) {
 	w.up = up
 }
 
-func (w *worker) process() *process {
+func (w *worker) process() *proctest.Process {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.run
@@ -106,18 +107,18 @@ func (w *worker) kill(t *testing.T) {
 	t.Helper()
 	w.route(false)
 	p := w.process()
-	p.signal(t, syscall.SIGKILL)
-	if status := p.exit(t); status != -1 {
+	p.Signal(t, syscall.SIGKILL)
+	if status := p.Exit(t); status != -1 {
 		t.Errorf("%s, killed, ended with status %d by itself", w.name, status)
 	}
 }
 
 // term is SIGTERM, after which no client is sent there. Its exit is the caller's to wait for.
-func (w *worker) term(t *testing.T) *process {
+func (w *worker) term(t *testing.T) *proctest.Process {
 	t.Helper()
 	w.route(false)
 	p := w.process()
-	p.signal(t, syscall.SIGTERM)
+	p.Signal(t, syscall.SIGTERM)
 	return p
 }
 
@@ -126,12 +127,12 @@ func (w *worker) stop(t *testing.T) (resume func()) {
 	t.Helper()
 	w.route(false)
 	p := w.process()
-	p.signal(t, syscall.SIGSTOP)
-	until(t, w.name+" stops", func() error {
-		return differ("state", p.state(), "T")
+	p.Signal(t, syscall.SIGSTOP)
+	proctest.Until(t, w.name+" stops", func() error {
+		return differ("state", p.State(), "T")
 	})
 	return func() {
-		p.signal(t, syscall.SIGCONT)
+		p.Signal(t, syscall.SIGCONT)
 		w.route(true)
 	}
 }
