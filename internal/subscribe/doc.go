@@ -31,5 +31,6 @@
 //
 // Sending, timers, REST, reading answers (confctl.SubscribeError), and what a frame means.
 //
-// TestClauses and TestResyncs lock the rules one by one, TestNoLossStays and TestWhatNumbersShowHeals what they amount to.
+// TestClauses, TestFullFrames, TestNumberings, TestResyncs and TestRefresh lock the rules one by one, TestNoLossStays and
+// TestWhatNumbersShowHeals what they amount to.
 package subscribe

@@ -181,3 +181,91 @@ func TestMemory(t *testing.T) {
 		})
 	}
 }
+
+// TestNumberings has one case for each setting, and for each clause of what auto makes of the numbers.
+func TestNumberings(t *testing.T) {
+	t.Parallel()
+	play(t, []clause{
+		// Settings.
+		{name: "off: numbers mean nothing", numbering: Off, script: `
+			up P
+			full P 100
+			inc P 1 101 = apply
+			inc P 9 102 = apply
+			inc P 3 103 = apply
+			inc P 3 99 = old
+			doubt =`},
+		{name: "an increment without a number can't be placed", numbering: ByKind, script: `
+			up P
+			full P 100
+			inc P 5 101
+			inc P 0 102 = apply
+			inc P 6 103 = apply
+			doubt =`},
+
+		// Auto before its verdict.
+		{name: "without a verdict the conference's next number will do", numbering: Auto, script: `
+			up P N
+			full P 100
+			full N 100
+			inc P 1 101 = apply
+			inc N 2 102 = apply
+			inc P 3 103 = apply
+			doubt =`},
+		{name: "without a verdict the kind's next number will do", numbering: Auto, script: `
+			up P N
+			full P 100
+			full N 100
+			inc P 50 101 = apply
+			inc N 7 102 = apply
+			inc P 51 103 = apply
+			inc N 8 104 = apply
+			doubt =`},
+		{name: "without a verdict late will do", numbering: Auto, script: `
+			up P N
+			full P 100
+			full N 100
+			inc P 1 101 = apply
+			inc N 4 104 = apply
+			inc P 3 103 = apply late
+			doubt =`},
+		{name: "without a verdict what continues neither is a gap, of any kind", numbering: Auto, script: `
+			up P N
+			full P 100
+			full N 100
+			inc P 50 101 = apply
+			inc N 7 102 = apply
+			inc N 9 104 = apply gap
+			doubt = PN`},
+		{name: "without a verdict an overtaken increment is doubted", numbering: Auto, script: `
+			up P
+			full P 100
+			inc P 6 106 = apply
+			inc P 5 105 = repeat
+			doubt = P`},
+		{name: "without a verdict a restarted counter", numbering: Auto, script: `
+			up P N
+			full P 100
+			full N 100
+			inc P 50 101 = apply
+			inc P 1 102 = apply restarted
+			inc P 2 103 = apply
+			doubt = PN`},
+		{name: "a remembered verdict holds at once", numbering: Auto, memory: `{"numbering":"kind","kind":9}`, script: `
+			up P N
+			full P 100
+			full N 100
+			inc P 1 101
+			inc N 2 102
+			inc P 3 103 = apply gap
+			doubt = P`},
+		{name: "a setting outweighs what is remembered", numbering: ByConference, memory: `{"numbering":"kind","kind":9}`, script: `
+			up P N
+			full P 100
+			full N 100
+			inc P 1 101
+			inc N 2 102
+			inc P 3 103 = apply
+			doubt =`},
+	})
+}

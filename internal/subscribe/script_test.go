@@ -1,6 +1,7 @@
 package subscribe
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -37,6 +38,30 @@ type script struct {
 	tracker *Tracker
 	now     time.Time
 	ids     int
+}
+
+// clause is a case: a script, and how its tracker is set up.
+type clause struct {
+	name      string
+	numbering Numbering // empty: ByKind
+	refresh   time.Duration
+	memory    string // what the tracker has from earlier links
+	script    string
+}
+
+// play plays each case as a test of its own.
+func play(t *testing.T, clauses []clause) {
+	t.Helper()
+	for _, c := range clauses {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := &script{tracker: New(Config{Numbering: cmp.Or(c.numbering, ByKind), Refresh: c.refresh}), now: start}
+			if err := s.tracker.Restore([]byte(c.memory)); err != nil {
+				t.Fatal(err)
+			}
+			s.play(t, c.script)
+		})
+	}
 }
 
 func (s *script) play(t *testing.T, text string) {
