@@ -15,10 +15,10 @@ import (
 func TestLateAppendIsAskedAbout(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name         string
-		gated, away  bool // how the append is kept from its answer
-		fenced       bool // another worker claims meanwhile
-		asked, late  int  // appends after the end, and changes that the log line speaks of
+		name        string
+		gated, away bool // how the append is kept from its answer
+		fenced      bool // another worker claims meanwhile
+		asked, late int  // appends after the end, and changes that the log line speaks of
 	}{
 		{name: "no answer", away: true, fenced: true, asked: 1, late: 2},
 		{name: "held back by the gate", gated: true, fenced: true, asked: 1, late: 2},
