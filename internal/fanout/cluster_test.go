@@ -17,11 +17,7 @@ import (
 // On a cluster conferences lie on several masters, followers listen to each, and go along when a slot moves.
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	nodes := fanouttest.StartCluster(t, 2)
-	client := redis.NewClusterClient(&redis.ClusterOptions{
-		Addrs: []string{nodes[0].Options().Addr}, ContextTimeoutEnabled: true,
-	})
-	t.Cleanup(func() { _ = client.Close() })
+	nodes, client := startCluster(t)
 	m := newMetrics()
 	log := runOver(t, client, nil, fanout.LogOptions{Metrics: m, PollInterval: quick})
 	var owners []*fanouttest.Owner
@@ -67,11 +63,7 @@ func TestCluster(t *testing.T) {
 // connection that is lost, have to be subscribed one by one.
 func TestClusterSubscribesOneByOne(t *testing.T) {
 	t.Parallel()
-	nodes := fanouttest.StartCluster(t, 2)
-	client := redis.NewClusterClient(&redis.ClusterOptions{
-		Addrs: []string{nodes[0].Options().Addr}, ContextTimeoutEnabled: true,
-	})
-	t.Cleanup(func() { _ = client.Close() })
+	nodes, client := startCluster(t)
 	m := newMetrics()
 	log := fanout.NewRedisLog(client, nil, fanout.LogOptions{Metrics: m, PollInterval: quick})
 	var owners []*fanouttest.Owner
@@ -125,4 +117,15 @@ func follow(t *testing.T, o *fanouttest.Owner, tail *fanouttest.Tail) {
 		}
 		tail.WaitAt(t, o.Pos)
 	}
+}
+
+// startCluster starts two masters, and makes a client of both.
+func startCluster(t *testing.T) ([]*redis.Client, *redis.ClusterClient) {
+	t.Helper()
+	nodes := fanouttest.StartCluster(t, 2)
+	client := redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: []string{nodes[0].Options().Addr}, ContextTimeoutEnabled: true,
+	})
+	t.Cleanup(func() { _ = client.Close() })
+	return nodes, client
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,23 +31,15 @@ type connection struct {
 	channels map[string]*channel // subscribed to; owned by the hub's goroutine
 	cancel   context.CancelFunc
 
-	// Unix nanoseconds: when anything came last, and since when something should have come (0: nothing is owed).
-	heard, owed atomic.Int64
-}
-
-func (c *connection) suspect(since time.Time) { c.owed.CompareAndSwap(0, since.UnixNano()) }
-
-// deaf says whether the connection owes a message and has brought nothing at all since.
-func (c *connection) deaf(now time.Time, patience time.Duration) bool {
-	owed := c.owed.Load()
-	if owed == 0 {
-		return false
-	}
-	if c.heard.Load() > owed {
-		c.owed.Store(0)
-		return false
-	}
-	return now.UnixNano()-owed > int64(patience)
+	// Of the probe (probe.go): the end of its channel's name, that name, and on a cluster the channel that it lies beside,
+	// which is the hub's goroutine's.
+	nonce  string
+	probe  atomic.Pointer[string]
+	beside string
+	// Unix nanoseconds: when a message came last, since when one should have come (0: none is owed), and since when the
+	// probe's subscription doesn't stand (0: it does).
+	heard, owed, fallen atomic.Int64
+	waits               atomic.Int32 // looks since then that the server answered
 }
 
 // reconcile subscribes to what is followed, and unsubscribes from what isn't any more. With again, it also repeats what the
@@ -76,10 +69,18 @@ func (s *connections) reconcile(ctx context.Context, again bool) {
 			of(w.conn).add = append(of(w.conn).add, name)
 		}
 	}
-	for c, ch := range changes {
+	for _, c := range s.byShard {
 		if len(c.channels) == 0 {
 			s.close(c)
 			continue
+		}
+		ch := of(c)
+		add, remove := c.tune(again)
+		if remove != "" {
+			ch.remove = append(ch.remove, remove)
+		}
+		if add != "" {
+			ch.add = slices.Insert(ch.add, 0, add)
 		}
 		if len(ch.remove) > 0 {
 			c.unsubscribe(ctx, ch.remove)
@@ -106,7 +107,7 @@ func (s *connections) route(ctx context.Context) map[string]routed {
 	h.mu.Unlock()
 	wanted := make(map[string]routed, len(channels))
 	for name, ch := range channels {
-		shard, client, err := s.shardOf(ctx, name)
+		shard, client, err := h.shardOf(ctx, name)
 		if err != nil {
 			continue
 		}
@@ -131,23 +132,11 @@ func (s *connections) route(ctx context.Context) map[string]routed {
 	return wanted
 }
 
-func (s *connections) shardOf(ctx context.Context, name string) (string, redis.UniversalClient, error) {
-	cluster, ok := s.hub.client.(*redis.ClusterClient)
-	if !ok {
-		return "", s.hub.client, nil
-	}
-	node, err := cluster.MasterForKey(ctx, name)
-	if err != nil {
-		return "", nil, err
-	}
-	return node.Options().Addr, node, nil
-}
-
 func (s *connections) open(ctx context.Context, shard string, client redis.UniversalClient) *connection {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &connection{
 		shard: shard, pubsub: client.Subscribe(ctx), sharded: shard != "",
-		channels: make(map[string]*channel), cancel: cancel,
+		channels: make(map[string]*channel), cancel: cancel, nonce: newNonce(),
 	}
 	s.byShard[shard] = c
 	s.wg.Go(func() { s.hub.receive(ctx, c) })
@@ -171,7 +160,7 @@ func (s *connections) check(ctx context.Context) {
 	now := time.Now()
 	closed := false
 	for _, c := range s.byShard {
-		if c.deaf(now, s.hub.opts.PollInterval/2) {
+		if c.deaf(now, s.hub.opts.PollInterval) {
 			s.hub.opts.Logger.Warn("subscription delivers nothing, restarting it", zap.Int("channels", len(c.channels)))
 			s.close(c)
 			closed = true
@@ -229,13 +218,16 @@ func (h *hub) receive(ctx context.Context, c *connection) {
 			}
 			continue
 		}
-		c.heard.Store(time.Now().UnixNano())
 		switch m := got.(type) {
 		case *redis.Message:
+			c.heard.Store(time.Now().UnixNano())
 			h.dispatch(m.Channel, m.Payload)
 		case *redis.Subscription:
 			switch m.Kind {
 			case "subscribe", "ssubscribe":
+				if m.Channel == c.probeName() {
+					c.stands()
+				}
 				h.confirmed(c, m.Channel)
 			case "sunsubscribe":
 				h.silent(c, m.Channel) // asked for, or the slot has moved: check finds out

@@ -110,39 +110,3 @@ func TestFeedForgetsWhoGaveUp(t *testing.T) {
 		t.Errorf("%d readers, %d wait, want 1 and 0", f.readers, len(f.pending))
 	}
 }
-
-// A subscription is suspected when a log moved though its channel was silent all the time, not when it was heard in between.
-func TestSuspicion(t *testing.T) {
-	t.Parallel()
-	h := newHub(nil, LogOptions{})
-	h.attach("900")
-	ch := h.channels[channelOf("900")]
-	c := &connection{}
-	ch.conn, ch.confirmed = c, true
-	now := time.Now()
-	poll := func(seq uint64) {
-		now = now.Add(time.Second)
-		if len(h.quiet()) > 0 {
-			h.note(ch, &pulse{head: conference.Position{Epoch: "c1", Seq: seq}}, now)
-		}
-	}
-	poll(5)
-	poll(5)
-	h.dispatch(ch.name, "c1 6 1\n")
-	poll(6)
-	poll(6)
-	if c.owed.Load() != 0 {
-		t.Error("a subscription that brought everything is suspected")
-	}
-	poll(7)
-	if c.owed.Load() == 0 {
-		t.Error("a subscription that brought nothing isn't suspected")
-	}
-	if soon, late := c.deaf(now, time.Second), c.deaf(now.Add(2*time.Second), time.Second); soon || !late {
-		t.Errorf("deaf at once: %v, later: %v, want false, true", soon, late)
-	}
-	c.heard.Store(now.Add(time.Second).UnixNano())
-	if c.deaf(now.Add(2*time.Second), time.Second) || c.owed.Load() != 0 {
-		t.Error("a subscription that brought something since is still suspected")
-	}
-}

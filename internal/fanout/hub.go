@@ -26,6 +26,7 @@ const (
 type hub struct {
 	client redis.UniversalClient
 	opts   LogOptions
+	keeper *keeper
 	kick   chan struct{} // channels has changed
 
 	mu       sync.Mutex
@@ -38,7 +39,11 @@ type channel struct {
 	followers  []*follower         // replaced, never written to
 	conn       *connection         // nil while not subscribed
 	confirmed  bool                // the server has said that the subscription stands
-	heard      bool                // a message came since the last poll
+	heard      time.Time           // when a message came last
+	looked     time.Time           // when its server was looked at last
+	run        string              // of that server
+	pollAt     time.Time           // when to poll it, if nothing is heard
+	wait       time.Duration       // how long that was put off
 	polled     conference.Position // what the last poll said, if nothing was heard since
 	good       time.Time           // when it was last known that the log answers
 }
@@ -67,7 +72,9 @@ type pulse struct {
 }
 
 func newHub(client redis.UniversalClient, opts LogOptions) *hub {
-	return &hub{client: client, opts: opts, kick: make(chan struct{}, 1), channels: make(map[string]*channel)}
+	return &hub{
+		client: client, opts: opts, keeper: newKeeper(opts.KeyTTL), kick: make(chan struct{}, 1), channels: make(map[string]*channel),
+	}
 }
 
 // attach begins to collect what happens to a conference. The follower is told to read the log once the subscription
@@ -79,7 +86,7 @@ func (h *hub) attach(conf string) *follower {
 	name := channelOf(conf)
 	ch := h.channels[name]
 	if ch == nil {
-		ch = &channel{name: name, conf: conf, good: time.Now()}
+		ch = &channel{name: name, conf: conf, good: time.Now(), wait: h.opts.PollInterval}
 		h.channels[name] = ch
 		poke(h.kick)
 	}
@@ -103,7 +110,7 @@ func (h *hub) detach(f *follower) {
 }
 
 // poke leaves a note for a goroutine that looks after it has read it.
-func poke(kick chan struct{}) {
+func poke(kick chan<- struct{}) {
 	select {
 	case kick <- struct{}{}:
 	default:
@@ -134,19 +141,22 @@ func (h *hub) run(ctx context.Context) error {
 	defer wg.Wait()
 	conns := &connections{hub: h, wg: &wg, byShard: make(map[string]*connection)}
 	defer conns.closeAll()
+	wg.Go(func() { h.keeper.run(ctx) })
 
 	ticker := time.NewTicker(h.opts.PollInterval)
 	defer ticker.Stop()
 	polled := make(chan struct{}, 1)
-	polling := false
+	polling, missed := false, false
 	poll := func() {
-		if !polling {
-			polling = true
-			wg.Go(func() {
-				h.poll(ctx)
-				polled <- struct{}{}
-			})
+		if missed = polling; missed {
+			return
 		}
+		polling = true
+		probes := conns.probes(time.Now())
+		wg.Go(func() {
+			h.poll(ctx, probes)
+			polled <- struct{}{}
+		})
 	}
 	poll()
 	for {
@@ -160,81 +170,10 @@ func (h *hub) run(ctx context.Context) error {
 			poll()
 		case <-polled:
 			polling = false
+			if missed {
+				poll() // a server that doesn't answer takes as long as there is between two
+			}
 		}
-	}
-}
-
-// target is a channel as a poll found it.
-type target struct {
-	ch        *channel
-	followers []*follower
-	good      time.Time
-	answer    *redis.SliceCmd
-}
-
-// poll asks where the logs are of which nothing was heard since the last time, all in one pipeline, and tells their
-// followers.
-func (h *hub) poll(ctx context.Context) {
-	targets := h.quiet()
-	started := time.Now()
-	limited, cancel := context.WithTimeout(ctx, h.opts.PollInterval)
-	defer cancel()
-	pipe := h.client.Pipeline()
-	for i := range targets {
-		targets[i].answer = pipe.HMGet(limited, metaKey(targets[i].ch.conf), "epoch", "seq")
-	}
-	if len(targets) == 0 {
-		pipe.Ping(limited)
-	}
-	_, err := pipe.Exec(limited)
-	if ctx.Err() != nil {
-		return // shutting down says nothing about Redis
-	}
-	h.opts.Metrics.FanoutUp(err == nil)
-	for _, t := range targets {
-		p := &pulse{}
-		if p.head, p.err = parseHead(t.answer); p.err != nil {
-			p.since = t.good
-		}
-		h.note(t.ch, p, started)
-		for _, f := range t.followers {
-			f.pulse.Store(p)
-			poke(f.kick)
-		}
-	}
-}
-
-// quiet lists the channels to poll, and starts listening anew on all of them.
-func (h *hub) quiet() []target {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var targets []target
-	for _, ch := range h.channels {
-		asks := slices.ContainsFunc(ch.followers, func(f *follower) bool { return f.asks.Load() })
-		if !ch.heard || asks {
-			targets = append(targets, target{ch: ch, followers: ch.followers, good: ch.good})
-		}
-		if ch.heard {
-			ch.good, ch.polled = time.Now(), conference.Position{}
-		}
-		ch.heard = false
-	}
-	return targets
-}
-
-// note keeps a poll's answer. A log that moved from one poll to the next while its channel brought nothing puts its
-// connection under suspicion: a subscription may live and be deaf.
-func (h *hub) note(ch *channel, p *pulse, started time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if p.err != nil {
-		return
-	}
-	ch.good = started
-	moved := ch.polled.Epoch != "" && p.head != ch.polled
-	ch.polled = p.head
-	if moved && !ch.heard && ch.confirmed && ch.conn != nil {
-		ch.conn.suspect(started)
 	}
 }
 
@@ -257,6 +196,9 @@ func (h *hub) confirmed(c *connection, name string) {
 
 // silent is called when a connection is lost, or doesn't serve a channel any more (an empty name means all of them).
 func (h *hub) silent(c *connection, name string) {
+	if name == "" || name == c.probeName() {
+		c.fell(time.Now())
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, ch := range h.channels {
@@ -274,10 +216,10 @@ func (h *hub) dispatch(name, text string) {
 		h.mu.Unlock()
 		return
 	}
-	ch.heard = true
+	m := message{text, time.Now()}
+	ch.heard = m.received
 	followers := ch.followers
 	h.mu.Unlock()
-	m := message{text, time.Now()}
 	for _, f := range followers {
 		f.offer(m)
 	}

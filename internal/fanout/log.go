@@ -30,6 +30,10 @@ type Log interface {
 	// Checkpoint stores the state at cp.Position, and trims what lies before it and before the resume window. cp stays the
 	// caller's.
 	Checkpoint(ctx context.Context, conf string, claim conference.Claim, cp conference.Checkpoint) error
+	// Hold keeps what there is of a conference from expiring, for the owner that has claimed it, until letGo is called. A
+	// value is put into doubt, which is of capacity 1, when the log may have lost something or been claimed by another
+	// without the owner's doing; the owner's next Append, which may be without changes, tells. Nothing else rests on it.
+	Hold(conf string, doubt chan<- struct{}) (letGo func())
 	// Follow blocks until ctx is done, whose error it returns. deliver is called by one goroutine at a time, in order, and
 	// holds up only this follower. From is where the caller is already; anything but a position that the log still
 	// continues brings a snapshot first. Where the conference has no state yet, deliver isn't called until it has.
@@ -80,7 +84,8 @@ const (
 	DefaultWindowBytes = 16 << 20
 	// DefaultKeyTTL is longer than any conference is silent, and short enough that an abandoned one leaves nothing.
 	DefaultKeyTTL = 24 * time.Hour
-	// DefaultPollInterval keeps a replica at most a second behind, for one command a second for each quiet conference.
+	// DefaultPollInterval keeps a replica at most a second behind, and lets it be known after a second that Redis is away,
+	// for two commands a second of each worker to each server.
 	DefaultPollInterval = time.Second
 )
 
@@ -93,8 +98,9 @@ type LogOptions struct {
 	WindowBytes int
 	// KeyTTL is how long a conference that nobody touches is remembered: zero is DefaultKeyTTL.
 	KeyTTL time.Duration
-	// PollInterval is how long a RedisLog lets a lost message at the end of a busy spell go unnoticed, and Redis being away;
-	// it is also how long Redis may take to say where its logs are. Zero is DefaultPollInterval.
+	// PollInterval is how long a RedisLog lets a lost message at the end of a busy spell go unnoticed, a subscription that
+	// delivers nothing, and Redis being away or another; it is also how long Redis may take to say where its logs are. Zero
+	// is DefaultPollInterval.
 	PollInterval time.Duration
 	Metrics      *telemetry.Metrics // nil counts nothing
 	Logger       *zap.Logger        // nil logs nothing

@@ -35,7 +35,7 @@ type memoryConf struct {
 	entries backlog[[]conference.Stamped]
 	changed chan struct{}
 
-	users   atomic.Int32 // followers
+	users   atomic.Int32 // followers, and who holds it
 	touched atomic.Int64 // when somebody asked for it last, Unix nanoseconds
 }
 
@@ -213,6 +213,13 @@ func (l *MemoryLog) Checkpoint(
 	c.head.Memory = slices.Clone(cp.Memory)
 	c.head.Since = slices.DeleteFunc(c.head.Since, func(ch conference.Stamped) bool { return ch.Seq <= cp.Seq })
 	return nil
+}
+
+// Hold implements Log. Nothing is lost, so nobody is ever told; what is held isn't forgotten.
+func (l *MemoryLog) Hold(conf string, _ chan<- struct{}) (letGo func()) {
+	c := l.conf(conf)
+	c.users.Add(1)
+	return sync.OnceFunc(func() { c.users.Add(-1) })
 }
 
 // Follow implements Log.

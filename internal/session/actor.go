@@ -42,7 +42,8 @@ type actor struct {
 	provider provider
 	log      *zap.Logger
 	m        *telemetry.Metrics
-	mail     chan message // children send, run receives; never closed
+	mail     chan message  // children send, run receives; never closed
+	doubts   chan struct{} // of capacity 1: the log sends, run receives
 	children sync.WaitGroup
 
 	state   *conference.State
@@ -84,6 +85,7 @@ func newActor(cfg Config, p provider) *actor {
 	return &actor{
 		cfg: cfg, provider: p, log: cfg.Logger, m: cfg.Metrics,
 		mail:    make(chan message, mailSize),
+		doubts:  make(chan struct{}, 1),
 		tracker: subscribe.New(subscribe.Config{Numbering: cfg.Numbering, Refresh: cfg.Refresh}),
 		pub: publisher{
 			queue: queue{maxBytes: cfg.QueueBytes, maxChanges: cfg.QueueChanges},
@@ -97,6 +99,7 @@ func newActor(cfg Config, p provider) *actor {
 // run is the actor's loop: what came in, what is due, what the log is to be told, and again.
 func (a *actor) run(ctx context.Context, passwords <-chan confctl.Secret, asks <-chan message) error {
 	defer func() { a.count("", conference.ReasonNone) }()
+	defer a.pub.release()
 	if a.cfg.Successor {
 		a.ahead = &ahead{seen: map[string]mark{}, last: map[string]bool{}}
 		a.preload(ctx)
@@ -123,6 +126,8 @@ func (a *actor) run(ctx context.Context, passwords <-chan confctl.Secret, asks <
 			m.handle(ctx, a, time.Now())
 		case pw := <-passwords:
 			a.setPassword(ctx, pw, time.Now())
+		case <-a.doubts:
+			a.pub.doubtful = true
 		case <-timer.C:
 		}
 	}

@@ -31,9 +31,6 @@ const (
 	DefaultSettled = time.Second
 	// DefaultCallTimeout bounds one REST call or dial, and one try of a log call.
 	DefaultCallTimeout = 10 * time.Second
-	// DefaultProbe is how long clients may see a state that a fail-over of the log has lost, where nothing happens; each
-	// idle conference asks the log so often, so it is what idling costs.
-	DefaultProbe = 30 * time.Second
 	// DefaultCheckpoint is how long a change may wait for a checkpoint.
 	DefaultCheckpoint = 10 * time.Second
 	// DefaultCheckpointChanges is how many changes may: a successor replays at most so many, and a busy conference isn't
@@ -76,8 +73,6 @@ type Config struct {
 	Settled      time.Duration // live before a loss counts as the first
 	CallTimeout  time.Duration // of one REST call, dial, or try of a log call
 
-	Probe time.Duration // that the log may go unasked while there is nothing to append; negative: without end
-
 	Checkpoint        time.Duration // a change waits for a checkpoint at most
 	CheckpointChanges int           // changes between checkpoints at most
 	QueueBytes        int           // that wait for the log at most
@@ -109,7 +104,6 @@ func (c Config) withDefaults() Config {
 		{&c.Settled, DefaultSettled},
 		{&c.CallTimeout, DefaultCallTimeout},
 		{&c.Checkpoint, DefaultCheckpoint},
-		{&c.Probe, DefaultProbe},
 	}
 	for _, d := range durations {
 		if *d.field == 0 {

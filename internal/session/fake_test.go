@@ -42,6 +42,7 @@ type fakeLog struct {
 	stored  []conference.Checkpoint
 	broken  error           // a call that no session may make
 	waiters []chan struct{} // closed by the next call
+	holds   map[chan<- struct{}]bool
 }
 
 func newFakeLog() *fakeLog { return &fakeLog{doc: conference.NewDoc()} }
@@ -172,6 +173,28 @@ func (l *fakeLog) Checkpoint(_ context.Context, _ string, c conference.Claim, cp
 	}
 	l.stored, l.memory = append(l.stored, cp), cp.Memory
 	return nil
+}
+
+func (l *fakeLog) Hold(_ string, doubt chan<- struct{}) (letGo func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.holds == nil {
+		l.holds = make(map[chan<- struct{}]bool)
+	}
+	l.holds[doubt] = true
+	return func() { l.with(func() { delete(l.holds, doubt) }) }
+}
+
+// raise tells all who hold the conference that the log may have lost something.
+func (l *fakeLog) raise() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for doubt := range l.holds {
+		select {
+		case doubt <- struct{}{}:
+		default:
+		}
+	}
 }
 
 func (l *fakeLog) json(p conference.Profile) string {

@@ -363,6 +363,5 @@ func (a *actor) succeed(ctx context.Context, m opened, now time.Time) {
 		p.open = true
 		p.queue.restart(a.difference(m.cp, now))
 	}
-	a.probeLater(now)
 	a.publish(events, time.Time{})
 }

@@ -43,7 +43,9 @@ type publisher struct {
 	batch []entry
 	atEnd *conference.Checkpoint
 
-	probeAt       time.Time // when to ask the log whether it is still where it was, if nothing else does; zero: not
+	letGo    func() // ends the log's Hold; nil: nothing was claimed yet
+	doubtful bool   // the log may have lost something, and wasn't asked since
+
 	dirty         int       // changes since the last checkpoint
 	checkpointAt  time.Time // when one is due; zero: nothing to store
 	checkpointing bool
@@ -79,12 +81,12 @@ func (a *actor) flush(ctx context.Context, now time.Time) {
 		if a.checkpointDue(now) {
 			a.checkpoint(ctx, a.snapshot())
 		}
-		if !p.probeDue(now) {
+		if !p.doubtful {
 			return
 		}
 		// An append of nothing. Without it, an idle owner wouldn't learn that a fail-over lost what clients have seen.
 	}
-	p.batch, p.busy = p.queue.take(), true
+	p.batch, p.busy, p.doubtful = p.queue.take(), true, false
 	if len(p.batch) > 0 && p.queue.empty() && a.checkpointDue(now) {
 		cp := a.snapshot()
 		p.atEnd = &cp
@@ -125,7 +127,6 @@ func (m appended) handle(ctx context.Context, a *actor, now time.Time) {
 		return
 	}
 	p.again.Reset()
-	a.probeLater(now)
 	if len(batch) == 0 {
 		return
 	}
@@ -161,15 +162,11 @@ func (a *actor) logRefused(err error, now time.Time) {
 	a.pub.open, a.pub.openAt = false, now.Add(a.pub.again.NextBackOff())
 }
 
-// probeLater puts the next probe off: the log has just said where it is.
-func (a *actor) probeLater(now time.Time) {
-	if a.cfg.Probe > 0 {
-		a.pub.probeAt = now.Add(a.cfg.Probe)
+// release ends what the log keeps for this session.
+func (p *publisher) release() {
+	if p.letGo != nil {
+		p.letGo()
 	}
-}
-
-func (p *publisher) probeDue(now time.Time) bool {
-	return !p.probeAt.IsZero() && !now.Before(p.probeAt)
 }
 
 // lateTimeout bounds the question after an append that got no answer: a session that is let go of waits so long at the most.
@@ -189,7 +186,7 @@ func (a *actor) askLate(ctx context.Context, claim conference.Claim, after confe
 
 // openLog claims the log and loads its state.
 func (a *actor) openLog(ctx context.Context) {
-	a.pub.busy = true
+	a.pub.busy, a.pub.doubtful = true, false
 	a.spawn(ctx, func(ctx context.Context) message {
 		m, err := untilAnswered(ctx, a, "open", true, func(ctx context.Context) (opened, error) {
 			claim, pos, err := a.cfg.Log.Claim(ctx, a.cfg.Conference)
@@ -223,6 +220,9 @@ func (m opened) handle(ctx context.Context, a *actor, now time.Time) {
 		m.cp.Doc = conference.NewDoc()
 	}
 	p.head = head{claim: m.claim, pos: m.cp.Position, prev: m.cp.Prev}
+	if p.letGo == nil {
+		p.letGo = a.cfg.Log.Hold(a.cfg.Conference, a.doubts)
+	}
 	if p.queue.lost > 0 {
 		a.log.Warn("events were lost while the log was away", zap.Int("events", p.queue.lost))
 		p.queue.lost = 0
@@ -244,7 +244,6 @@ func (m opened) handle(ctx context.Context, a *actor, now time.Time) {
 	default:
 		p.open = true
 	}
-	a.probeLater(now)
 	if first {
 		a.start(ctx, now)
 	}
@@ -297,7 +296,6 @@ func (m begun) handle(_ context.Context, a *actor, now time.Time) {
 	}
 	p.head.pos, p.head.prev = m.pos, [conference.NumTopics]uint64{}
 	p.open = true
-	a.probeLater(now)
 	a.log.Info("log began a new epoch", telemetry.Epoch(m.pos.Epoch), telemetry.Seq(m.pos.Seq))
 }
 
@@ -405,9 +403,7 @@ func (p *publisher) due() time.Time {
 		return p.openAt
 	case p.checkpointing:
 		return time.Time{}
-	case p.probeAt.IsZero():
-		return p.checkpointAt
 	default:
-		return earlier(p.probeAt, p.checkpointAt)
+		return p.checkpointAt
 	}
 }

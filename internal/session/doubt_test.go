@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -10,24 +11,27 @@ import (
 	"confgate/internal/conference"
 )
 
-// An idle owner noticed only at its next change that the log had lost its epoch in a fail-over, or that it was fenced.
+// An idle owner noticed only at its next change that the log had lost its epoch in a fail-over; once it asked by itself, each
+// idle conference made a call twice a minute.
 func TestIdleOwnerNoticesALostEpoch(t *testing.T) {
 	t.Parallel()
 	p, log := newFakeProvider(), newFakeLog()
 	p.fulls = full(roster("p1", "p2"))
 	run(t, log, p, func(*rig) {
 		pass(time.Minute)
-		begun := log.count("append")
-		pass(10 * DefaultProbe)
-		before := log.pos
-		if got := log.count("append") - begun; got < 9 || got > 11 {
-			t.Errorf("appends in ten idle intervals = %d, want one each %v", got, DefaultProbe)
+		before, calls := log.pos, len(log.calls)
+		pass(10 * time.Minute)
+		if got := log.calls[calls:]; len(got) > 0 {
+			t.Errorf("an idle owner made calls of the log: %v, want none", got)
 		}
-		if n := len(log.changes); uint64(n) != before.Seq {
-			t.Errorf("changes = %d at %v, want that probes change nothing", n, before)
+		log.raise()
+		pass(time.Millisecond)
+		if got := log.calls[calls:]; !slices.Equal(got, []string{"append"}) || log.pos != before {
+			t.Errorf("calls when the log is in doubt = %v and it moved from %v to %v, want one append of nothing", got, before, log.pos)
 		}
 		log.with(func() { log.pos, log.doc, log.did = conference.Position{}, conference.NewDoc(), false })
-		pass(DefaultProbe + 200*time.Millisecond)
+		log.raise()
+		pass(200 * time.Millisecond)
 		if log.pos.Epoch != "e2" || !strings.Contains(log.topic(conference.Participants), "p2") {
 			t.Errorf("log = %v with participants %s, want a new epoch with the state", log.pos, log.topic(conference.Participants))
 		}
@@ -36,6 +40,9 @@ func TestIdleOwnerNoticesALostEpoch(t *testing.T) {
 			t.Errorf("epoch = %s, want e2 to stay", log.pos.Epoch)
 		}
 	})
+	if len(log.holds) != 0 {
+		t.Errorf("%d holds of the log are left over", len(log.holds))
+	}
 }
 
 func TestIdleOwnerNoticesTheFence(t *testing.T) {
@@ -47,7 +54,8 @@ func TestIdleOwnerNoticesTheFence(t *testing.T) {
 		defer r.cancel()
 		pass(time.Minute)
 		log.with(func() { log.claim.Term++ })
-		pass(DefaultProbe)
+		log.raise()
+		synctest.Wait()
 		select {
 		case err := <-r.result:
 			if !errors.Is(err, conference.ErrFenced) {
@@ -56,18 +64,8 @@ func TestIdleOwnerNoticesTheFence(t *testing.T) {
 		default:
 			t.Error("a fenced owner holds its link while nothing happens")
 		}
-	})
-}
-
-func TestProbesCanBeSwitchedOff(t *testing.T) {
-	t.Parallel()
-	p, log := newFakeProvider(), newFakeLog()
-	p.fulls = full(roster("p1"))
-	run(t, log, p, func(*rig) {
-		before := log.count("append")
-		pass(time.Minute)
-		if got := log.count("append"); got != before {
-			t.Errorf("appends in an idle minute = %d, want none", got-before)
+		if len(log.holds) != 0 {
+			t.Error("a fenced owner still holds the log")
 		}
-	}, func(c *Config) { c.Probe = -1 })
+	})
 }
