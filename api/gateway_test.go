@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +18,7 @@ import (
 
 	"confgate/internal/gateway"
 	"confgate/internal/simulator"
+	"confgate/internal/simulator/simulatortest"
 	"confgate/internal/watch"
 )
 
@@ -28,16 +28,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // and so does the document that comes of it.
 func TestGatewaySendsWhatTheSchemasSay(t *testing.T) {
 	t.Parallel()
-	provider := simulator.New(simulator.Config{Conferences: 1, Participants: 20, Rate: 400, Seed: 7})
-	upstream := httptest.NewServer(provider.Handler())
-	defer upstream.Close()
+	provider, origin := simulatortest.Start(t, simulator.Config{Conferences: 1, Participants: 20, Rate: 400, Seed: 7})
 	secret := filepath.Join(t.TempDir(), "hmac")
 	if err := os.WriteFile(secret, bytes.Repeat([]byte("k"), 32), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	conf := provider.Conferences()[0]
 	worker, err := gateway.Build(gateway.Options{
-		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", AuthHMACSecretFile: secret, ProviderURL: upstream.URL,
+		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", AuthHMACSecretFile: secret, ProviderURL: origin,
 		ProviderRate: "100000/s", DrainTimeout: time.Second, LogLevel: "error", LogOutput: t.Output(),
 		Conferences: []gateway.Conference{{ID: conf.ID, Password: conf.Password}},
 	})
@@ -48,11 +46,6 @@ func TestGatewaySendsWhatTheSchemasSay(t *testing.T) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	running.Go(func() {
-		if err := provider.Run(ctx); err != nil {
-			t.Errorf("simulator.Run = %v", err)
-		}
-	})
 	running.Go(func() {
 		if err := worker.Run(ctx); err != nil {
 			t.Errorf("gateway.Run = %v", err)

@@ -110,6 +110,19 @@ func (w *world) run(stop func()) {
 	})
 }
 
+// wantUntold checks that no log line and no metric holds a token that was sent.
+func (w *world) wantUntold(t *testing.T, token string) {
+	t.Helper()
+	for _, e := range w.logs.All() {
+		if line := fmt.Sprint(e.Message, e.ContextMap()); strings.Contains(line, token) || strings.Contains(line, "access_token") {
+			t.Errorf("a log line holds a token: %s", line)
+		}
+	}
+	if strings.Contains(w.gathered(), token) {
+		t.Error("a metric holds a token")
+	}
+}
+
 // token mints one that is good for a day.
 func token(t *testing.T, c Claims) string {
 	t.Helper()

@@ -154,14 +154,7 @@ func TestFeedResumeAhead(t *testing.T) {
 		if took := time.Since(begin); took != 2*time.Second {
 			t.Errorf("it gave up after %v, want 2s", took)
 		}
-		got := make(chan *client)
-		go func() {
-			c, err := tryJoin(t.Context(), feeds, fanout.Request{Conference: conf, Resume: &ahead})
-			if err != nil {
-				t.Errorf("resume from ahead: %v", err)
-			}
-			got <- c
-		}()
+		got := joining(t, feeds, fanout.Request{Conference: conf, Resume: &ahead})
 		time.Sleep(time.Second)
 		o.Append(t, fanouttest.Set("p1", "Ann"))
 		synctest.Wait()
@@ -199,14 +192,7 @@ func TestFeedUnavailable(t *testing.T) {
 			t.Errorf("Subscribe to what has no document = %v, want ErrUnavailable", err)
 		}
 		// It comes up while somebody waits.
-		got := make(chan *client)
-		go func() {
-			c, err := tryJoin(t.Context(), feeds, fanout.Request{Conference: conf})
-			if err != nil {
-				t.Errorf("Subscribe: %v", err)
-			}
-			got <- c
-		}()
+		got := joining(t, feeds, fanout.Request{Conference: conf})
 		synctest.Wait()
 		testOwner(t, log, conf)
 		c := <-got
@@ -238,14 +224,7 @@ func TestFeedLingers(t *testing.T) {
 		feeds, stop := runFeeds(fanout.FeedOptions{Log: s, Linger: 10 * time.Second})
 		defer stop()
 		visit := func() {
-			got := make(chan *client)
-			go func() {
-				c, err := tryJoin(t.Context(), feeds, fanout.Request{Conference: conf})
-				if err != nil {
-					t.Errorf("Subscribe: %v", err)
-				}
-				got <- c
-			}()
+			got := joining(t, feeds, fanout.Request{Conference: conf})
 			synctest.Wait()
 			select {
 			case s.deliveries <- snapshotAt("c1", 1):

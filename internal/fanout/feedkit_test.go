@@ -135,6 +135,20 @@ func tryJoin(ctx context.Context, feeds *fanout.Feeds, req fanout.Request) (*cli
 	return c, err
 }
 
+// joining joins meanwhile.
+func joining(t *testing.T, feeds *fanout.Feeds, req fanout.Request) <-chan *client {
+	t.Helper()
+	got := make(chan *client)
+	go func() {
+		c, err := tryJoin(t.Context(), feeds, req)
+		if err != nil {
+			t.Errorf("Subscribe: %v", err)
+		}
+		got <- c
+	}()
+	return got
+}
+
 // drain reads what there is now.
 func (c *client) drain(t *testing.T) (frames []fanout.Frame) {
 	t.Helper()

@@ -43,10 +43,11 @@ var mayImport = map[string][]string{
 	"internal/session": {
 		"internal/confctl", "internal/conference", "internal/subscribe", "internal/heartbeat", "internal/telemetry",
 	},
-	"internal/simulator": {"internal/confctl"},
-	"internal/subscribe": {"internal/confctl"},
-	"internal/telemetry": {},
-	"internal/watch":     {"internal/conference"},
+	"internal/simulator":               {"internal/confctl"},
+	"internal/simulator/simulatortest": {"internal/simulator"},
+	"internal/subscribe":               {"internal/confctl"},
+	"internal/telemetry":               {},
+	"internal/watch":                   {"internal/conference"},
 }
 
 const everything = "*"

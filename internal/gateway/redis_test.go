@@ -12,6 +12,7 @@ import (
 	"confgate/internal/confctl"
 	"confgate/internal/fanout/fanouttest"
 	"confgate/internal/simulator"
+	"confgate/internal/simulator/simulatortest"
 )
 
 // TestWorkersShare runs two workers that name the same conferences over one Redis. Each conference is held once, clients of
@@ -19,7 +20,7 @@ import (
 func TestWorkersShare(t *testing.T) {
 	t.Parallel()
 	url, _ := fanouttest.StartRedis(t)
-	provider, origin := startProvider(t, simulator.Config{Conferences: 4, Participants: 10, Rate: 50, Seed: 3})
+	provider, origin := simulatortest.Start(t, simulator.Config{Conferences: 4, Participants: 10, Rate: 50, Seed: 3})
 	start := func(id string) (*running, *client) {
 		opts := workerOptions(t, provider, origin)
 		opts.WorkerID, opts.RedisURL, opts.LeaseTTL = id, confctl.NewSecret(url), 2*time.Second
@@ -121,7 +122,7 @@ func TestSuccessorSendsNoPassword(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			url, server := fanouttest.StartRedis(t)
-			provider, origin := startProvider(t, simulator.Config{Conferences: 1, Participants: 3, Seed: 3})
+			provider, origin := simulatortest.Start(t, simulator.Config{Conferences: 1, Participants: 3, Seed: 3})
 			conf := provider.Conferences()[0].ID
 			opts := workerOptions(t, provider, origin)
 			opts.RedisURL, opts.LeaseTTL = confctl.NewSecret(url), time.Second
@@ -164,7 +165,7 @@ func TestSuccessorSendsNoPassword(t *testing.T) {
 func TestUnheldConferenceIsTold(t *testing.T) {
 	t.Parallel()
 	url, _ := fanouttest.StartRedis(t)
-	provider, origin := startProvider(t, simulator.Config{Conferences: 1, Participants: 3, Seed: 3})
+	provider, origin := simulatortest.Start(t, simulator.Config{Conferences: 1, Participants: 3, Seed: 3})
 	conf := provider.Conferences()[0].ID
 	opts := workerOptions(t, provider, origin)
 	opts.RedisURL, opts.LeaseTTL, opts.DrainTimeout = confctl.NewSecret(url), time.Second, 600*time.Millisecond

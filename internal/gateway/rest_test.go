@@ -21,6 +21,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"confgate/internal/simulator"
+	"confgate/internal/simulator/simulatortest"
 )
 
 // mint makes a token of the worker's secret.
@@ -74,7 +75,7 @@ func read(t *testing.T, resp *http.Response, into any) {
 // What REST and an event stream show of a live conference is what a WebSocket shows.
 func TestRESTAndEvents(t *testing.T) {
 	t.Parallel()
-	provider, origin := startProvider(t, simulator.Config{Conferences: 2, Participants: 30, Seed: 5, Rate: 0})
+	provider, origin := simulatortest.Start(t, simulator.Config{Conferences: 2, Participants: 30, Seed: 5, Rate: 0})
 	w := startWorker(t, workerOptions(t, provider, origin))
 	id := provider.Conferences()[0].ID
 	token := w.mint(t, "read", "pii")
@@ -199,7 +200,7 @@ func TestTokenKeys(t *testing.T) {
 		_, _ = fmt.Fprintf(w, `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","x":"%s"}]}`, base64.RawURLEncoding.EncodeToString(public))
 	}))
 	defer issuer.Close()
-	provider, origin := startProvider(t, simulator.Config{Conferences: 1, Participants: 3, Seed: 5})
+	provider, origin := simulatortest.Start(t, simulator.Config{Conferences: 1, Participants: 3, Seed: 5})
 	opts := workerOptions(t, provider, origin)
 	opts.AuthHMACSecretFile, opts.AuthJWKSURL = "", issuer.URL+"/keys"
 	w := startWorker(t, opts)
@@ -235,7 +236,7 @@ func TestTokenKeys(t *testing.T) {
 // Whoever sends the header of a request too slowly, or too much of one, is cut off and counted; others aren't concerned.
 func TestSlowAndLargeHeaders(t *testing.T) {
 	t.Parallel()
-	provider, origin := startProvider(t, simulator.Config{Conferences: 1, Participants: 3, Seed: 5})
+	provider, origin := simulatortest.Start(t, simulator.Config{Conferences: 1, Participants: 3, Seed: 5})
 	opts := workerOptions(t, provider, origin)
 	opts.HandshakeTimeout, opts.MaxHeaderBytes = 300*time.Millisecond, 4096
 	w := startWorker(t, opts)
@@ -288,7 +289,7 @@ func TestSlowAndLargeHeaders(t *testing.T) {
 // Sockets on which nothing comes can't be more than are allowed; those that are there don't lose their place.
 func TestPendingSockets(t *testing.T) {
 	t.Parallel()
-	provider, origin := startProvider(t, simulator.Config{Conferences: 1, Participants: 3, Seed: 5})
+	provider, origin := simulatortest.Start(t, simulator.Config{Conferences: 1, Participants: 3, Seed: 5})
 	opts := workerOptions(t, provider, origin)
 	opts.MaxPending, opts.HandshakeTimeout = 5, time.Minute
 	w := startWorker(t, opts)
@@ -327,7 +328,7 @@ func TestPendingSockets(t *testing.T) {
 // A conference that was put is held, shown and released; one that flags name stays.
 func TestPutAndDelete(t *testing.T) {
 	t.Parallel()
-	provider, origin := startProvider(t, simulator.Config{Conferences: 2, Participants: 3, Seed: 5})
+	provider, origin := simulatortest.Start(t, simulator.Config{Conferences: 2, Participants: 3, Seed: 5})
 	opts := workerOptions(t, provider, origin)
 	named, put := opts.Conferences[0], opts.Conferences[1]
 	opts.Conferences = opts.Conferences[:1]

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"encoding/pem"
 	"io"
 	"log"
@@ -10,6 +9,7 @@ import (
 	"testing"
 
 	"confgate/internal/simulator"
+	"confgate/internal/simulator/simulatortest"
 )
 
 // TestProviderTLS checks which certificates of the provider are accepted. httptest's is valid for 127.0.0.1 and
@@ -32,19 +32,9 @@ func TestProviderTLS(t *testing.T) {
 			t.Parallel()
 			provider := simulator.New(simulator.Config{Conferences: 1, Participants: 3, Seed: 4})
 			server := httptest.NewUnstartedServer(provider.Handler())
-
 			server.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that the worker breaks off
 			server.StartTLS()
-			ctx, cancel := context.WithCancel(context.Background())
-			done := make(chan error, 1)
-			go func() { done <- provider.Run(ctx) }()
-			t.Cleanup(func() {
-				cancel()
-				if err := <-done; err != nil {
-					t.Errorf("simulator.Run = %v", err)
-				}
-				server.Close()
-			})
+			simulatortest.Run(t, provider, server)
 
 			opts := workerOptions(t, provider, server.URL)
 			opts.ProviderServerName = tt.serverName

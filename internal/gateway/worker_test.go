@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,28 +19,11 @@ import (
 	"github.com/coder/websocket"
 
 	"confgate/internal/simulator"
+	"confgate/internal/simulator/simulatortest"
 )
 
 // patience bounds every wait of these tests; nothing waits that long unless something is broken.
 const patience = 20 * time.Second
-
-// startProvider runs a simulated provider until the test ends.
-func startProvider(t *testing.T, cfg simulator.Config) (*simulator.Provider, string) {
-	t.Helper()
-	provider := simulator.New(cfg)
-	server := httptest.NewServer(provider.Handler())
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- provider.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("simulator.Run = %v", err)
-		}
-		server.Close()
-	})
-	return provider, server.URL
-}
 
 // workerOptions are those of a worker on free ports of loopback that holds all of the provider's conferences.
 func workerOptions(t *testing.T, provider *simulator.Provider, origin string) Options {
@@ -276,7 +258,7 @@ func linkLive(state map[string]any) bool {
 // TestWorkerEndToEnd runs a whole worker: provider, link, log, feed, client.
 func TestWorkerEndToEnd(t *testing.T) {
 	t.Parallel()
-	provider, origin := startProvider(t, simulator.Config{Conferences: 2, Participants: 10, Rate: 50, Seed: 1})
+	provider, origin := simulatortest.Start(t, simulator.Config{Conferences: 2, Participants: 10, Rate: 50, Seed: 1})
 	w := startWorker(t, workerOptions(t, provider, origin))
 	conf := w.opts.Conferences[1].ID
 
@@ -338,7 +320,7 @@ func TestWorkerEndToEnd(t *testing.T) {
 // the links after that.
 func TestDrainOrder(t *testing.T) {
 	t.Parallel()
-	provider, origin := startProvider(t, simulator.Config{Conferences: 1, Participants: 3, Rate: 20, Seed: 2})
+	provider, origin := simulatortest.Start(t, simulator.Config{Conferences: 1, Participants: 3, Rate: 20, Seed: 2})
 	w := startWorker(t, workerOptions(t, provider, origin))
 	conf := w.opts.Conferences[0].ID
 	c := w.dial(t, "read")

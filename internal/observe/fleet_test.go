@@ -19,6 +19,7 @@ import (
 	"confgate/internal/oracle/oracletest"
 	"confgate/internal/proctest"
 	"confgate/internal/simulator"
+	"confgate/internal/simulator/simulatortest"
 )
 
 func TestMain(m *testing.M) {
@@ -40,7 +41,7 @@ type fleet struct {
 func startFleet(t *testing.T, workers int, cfg simulator.Config, change func(*gateway.Options)) *fleet {
 	t.Helper()
 	redis, _ := fanouttest.StartRedis(t)
-	provider, origin := oracletest.StartProvider(t, cfg)
+	provider, origin := simulatortest.Start(t, cfg)
 	f := &fleet{provider: provider, secret: oracletest.SecretFile(t)}
 	opts := gateway.Options{
 		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", RedisURL: confctl.NewSecret(redis), ProviderURL: origin,

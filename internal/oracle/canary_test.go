@@ -16,6 +16,7 @@ import (
 	"confgate/internal/oracle"
 	"confgate/internal/oracle/oracletest"
 	"confgate/internal/simulator"
+	"confgate/internal/simulator/simulatortest"
 )
 
 // Marks that nothing else contains. The first four are secrets; the others are personal data.
@@ -83,7 +84,7 @@ func TestCanary(t *testing.T) {
 
 func canary(t *testing.T, sealed bool) {
 	t.Helper()
-	provider, origin := oracletest.StartProvider(t, simulator.Config{
+	provider, origin := simulatortest.Start(t, simulator.Config{
 		Conferences: 1, Participants: 20, Rate: 100, Seed: 3, TokenLife: 2 * time.Second,
 		Canary: simulator.Canary{
 			Password: confctl.NewSecret(markPassword), Token: confctl.NewSecret(markToken), JoinLink: confctl.NewSecret(markLink),

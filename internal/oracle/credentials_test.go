@@ -11,6 +11,7 @@ import (
 	"confgate/internal/gateway"
 	"confgate/internal/oracle/oracletest"
 	"confgate/internal/simulator"
+	"confgate/internal/simulator/simulatortest"
 )
 
 var (
@@ -44,7 +45,7 @@ func awaitLink(t *testing.T, c *oracletest.Reader, nudge <-chan struct{}, ok fun
 // A wrong password is tried once, since a second try would lock the account; clients and operators are told.
 func TestWrongPasswordIsTriedOnce(t *testing.T) {
 	t.Parallel()
-	provider, origin := oracletest.StartProvider(t, simulator.Config{Conferences: 1, Seed: 4})
+	provider, origin := simulatortest.Start(t, simulator.Config{Conferences: 1, Seed: 4})
 	w := startWorker(t, provider, origin, func(o *gateway.Options) {
 		o.LogLevel = "info"
 		o.Conferences[0].Password = confctl.NewSecret("not-the-password")
@@ -69,7 +70,7 @@ func TestWrongPasswordIsTriedOnce(t *testing.T) {
 // A control token that runs out is refreshed before it does, and the link stays.
 func TestControlTokenIsRefreshed(t *testing.T) {
 	t.Parallel()
-	provider, origin := oracletest.StartProvider(t, simulator.Config{Conferences: 1, Participants: 10, Rate: 20, Seed: 5, TokenLife: *tokenLife})
+	provider, origin := simulatortest.Start(t, simulator.Config{Conferences: 1, Participants: 10, Rate: 20, Seed: 5, TokenLife: *tokenLife})
 	w := startWorker(t, provider, origin, nil)
 	nudge := make(chan struct{}, 1)
 	c := &oracletest.Reader{Name: "reader", Conference: provider.Conferences()[0].ID, Nudge: nudge}

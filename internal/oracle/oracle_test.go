@@ -10,6 +10,7 @@ import (
 	"confgate/internal/gateway"
 	"confgate/internal/oracle/oracletest"
 	"confgate/internal/simulator"
+	"confgate/internal/simulator/simulatortest"
 )
 
 // world is the size that the tests of this file run at.
@@ -72,7 +73,7 @@ func TestEveryDocumentEqualsTheTruth(t *testing.T) {
 	for name, store := range stores(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			provider, origin := oracletest.StartProvider(t, world(1, simulator.NumberPerKind))
+			provider, origin := simulatortest.Start(t, world(1, simulator.NumberPerKind))
 			w := startWorker(t, provider, origin, store)
 			nudge := make(chan struct{}, 1)
 			clients := audience(t, w, provider, nudge)
@@ -104,7 +105,7 @@ func TestFaultsHeal(t *testing.T) {
 			t.Parallel()
 			cfg := world(2, numbering)
 			cfg.Faults = simulator.FaultPlan{Drop: 0.01, Repeat: 0.01, Swap: 0.01, Cut: 2 * time.Second, Garbage: 0.001, Unknown: 0.001, Seed: 7}
-			provider, origin := oracletest.StartProvider(t, cfg)
+			provider, origin := simulatortest.Start(t, cfg)
 			w := startWorker(t, provider, origin, func(o *gateway.Options) { o.RefreshInterval = 3 * time.Second })
 			nudge := make(chan struct{}, 1)
 			clients := audience(t, w, provider, nudge)

@@ -4,11 +4,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"confgate/internal/oracle/oracletest"
 )
 
 var full = flag.Bool("rehearse.full", false, "play the long form: 300 clients, and times as on a cluster")
@@ -21,11 +22,7 @@ func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "confgate-")
 	if err == nil {
 		binary = filepath.Join(dir, "gateway")
-		cmd := exec.Command("go", "build", "-o", binary, "confgate/cmd/gateway") //nolint:noctx // the test's own time limit ends it
-		var text []byte
-		if text, err = cmd.CombinedOutput(); err != nil {
-			err = fmt.Errorf("%v: %w: %s", cmd.Args, err, text)
-		}
+		err = oracletest.BuildGateway(binary)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -12,6 +12,7 @@ import (
 	"confgate/internal/oracle/oracletest"
 	"confgate/internal/proctest"
 	"confgate/internal/simulator"
+	"confgate/internal/simulator/simulatortest"
 )
 
 // script is how long and how large a rehearsal is.
@@ -55,7 +56,7 @@ func open(t *testing.T, s script) *stage {
 	t.Helper()
 	st := &stage{script: s, nudge: make(chan struct{}, 1)}
 	redis, _ := fanouttest.StartRedis(t)
-	provider, origin := oracletest.StartProvider(t, simulator.Config{
+	provider, origin := simulatortest.Start(t, simulator.Config{
 		Conferences: s.conferences, Participants: 20, Rate: s.rate, Seed: 9,
 	})
 	st.provider = provider

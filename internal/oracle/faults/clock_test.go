@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"confgate/internal/oracle/oracletest"
 )
 
 // fast is how far the clock of fastBinary is ahead.
@@ -33,7 +35,7 @@ func fastBinary(t *testing.T) string {
 	file := filepath.Join(dir, "overlay.json")
 	must(t, os.WriteFile(file, overlay, 0o600))
 	out := filepath.Join(dir, "gateway")
-	must(t, buildGateway(out, "-overlay", file))
+	must(t, oracletest.BuildGateway(out, "-overlay", file))
 	return out
 }
 

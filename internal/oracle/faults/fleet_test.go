@@ -13,6 +13,7 @@ import (
 	"confgate/internal/oracle/oracletest"
 	"confgate/internal/proctest"
 	"confgate/internal/simulator"
+	"confgate/internal/simulator/simulatortest"
 	"confgate/internal/watch"
 )
 
@@ -71,7 +72,7 @@ func startFleet(t *testing.T, p plan) *fleet {
 		f.audit.watch(t, addr)
 	}
 	var origin string
-	f.provider, origin = oracletest.StartProvider(t, simulator.Config{
+	f.provider, origin = simulatortest.Start(t, simulator.Config{
 		Conferences: p.conferences, Participants: p.participants, Rate: p.rate, Seed: p.seed, ClosesOlderLink: p.olderLink,
 	})
 	secret := oracletest.SecretFile(t)

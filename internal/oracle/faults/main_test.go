@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -12,6 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
+
+	"confgate/internal/oracle/oracletest"
 )
 
 var (
@@ -39,7 +40,9 @@ func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "confgate-")
 	if err == nil {
 		binary = filepath.Join(dir, "gateway")
-		err = buildGateway(binary)
+		// Without the race detector: beside leases and heartbeats of a second or two it is too slow. The other tests of the
+		// oracle run workers under it.
+		err = oracletest.BuildGateway(binary)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -50,17 +53,6 @@ func TestMain(m *testing.M) {
 			_ = os.RemoveAll(dir)
 			os.Exit(code)
 		}))
-}
-
-// buildGateway makes a gateway, without the race detector: beside leases and heartbeats of a second or two it is too slow.
-// The other tests of the oracle run workers under it.
-func buildGateway(out string, flags ...string) error {
-	args := append([]string{"build", "-o", out}, flags...)
-	cmd := exec.Command("go", append(args, "confgate/cmd/gateway")...) //nolint:noctx // the test's own time limit ends it
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%v: %w: %s", cmd.Args, err, text)
-	}
-	return nil
 }
 
 // connect makes a client of a Redis at HOST:PORT, or at the path of a socket.

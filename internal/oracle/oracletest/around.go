@@ -6,31 +6,21 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"confgate/internal/simulator"
 )
 
-// StartProvider runs a simulated provider until the test ends.
-func StartProvider(tb testing.TB, cfg simulator.Config) (*simulator.Provider, string) {
-	tb.Helper()
-	provider := simulator.New(cfg)
-	server := httptest.NewServer(provider.Handler())
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- provider.Run(ctx) }()
-	tb.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			tb.Errorf("simulator.Run = %v", err)
-		}
-		server.Close()
-	})
-	return provider, server.URL
+// BuildGateway makes a binary of the gateway, for all tests of a package.
+func BuildGateway(out string, flags ...string) error {
+	args := append([]string{"build", "-o", out}, flags...)
+	cmd := exec.Command("go", append(args, "confgate/cmd/gateway")...) //nolint:noctx // the test's own time limit ends it
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("oracletest: %v: %w: %s", cmd.Args, err, text)
+	}
+	return nil
 }
 
 // SecretFile is a file with a secret for tokens.
