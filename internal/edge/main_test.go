@@ -292,6 +292,21 @@ func (l *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) 
 	}
 }
 
+// awaitMetric waits until a metric is as wanted. The server counts what it has done beside the client that sees it done, so
+// that a look at once may come too early.
+func (w *world) awaitMetric(want float64, name string, labels ...string) {
+	w.t.Helper()
+	limit, tick := time.After(w.waits), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
+	for got := w.metric(name, labels...); got != want; got = w.metric(name, labels...) {
+		select {
+		case <-tick.C:
+		case <-limit:
+			w.t.Fatalf("%s%v = %v, want %v", name, labels, got, want)
+		}
+	}
+}
+
 // metric is a metric's value; labels are name, value pairs. Histograms give their count.
 func (w *world) metric(name string, labels ...string) float64 {
 	w.t.Helper()

@@ -33,7 +33,6 @@ func TestFramesFollowSubscribed(t *testing.T) {
 	batch := `[{"type":"delta","seq":42},{"type":"event","seq":43},{"type":"delta","seq":44}]`
 	sub.put(Frame{Bytes: []byte(batch), Messages: []MessageCount{{"delta", 2}, {"event", 1}}, Received: time.Now()})
 	c.want(batch)
-	c.alive() // everything before has been counted by then
 	for _, m := range []struct {
 		name   string
 		labels []string
@@ -49,32 +48,25 @@ func TestFramesFollowSubscribed(t *testing.T) {
 		{"downstream_connections", nil, 1},
 		{"downstream_subscriptions", nil, 1},
 	} {
-		if got := w.metric(m.name, m.labels...); got != m.want {
-			t.Errorf("%s%v = %v, want %v", m.name, m.labels, got, m.want)
-		}
+		w.awaitMetric(m.want, m.name, m.labels...)
 	}
 	_ = c.ws.Close(websocket.StatusNormalClosure, "")
 	<-sub.done
-	waitFor(t, w, func() bool { return w.metric("downstream_connections") == 0 })
-	if got := w.metric("downstream_subscriptions"); got != 0 {
-		t.Errorf("subscriptions after the close = %v, want 0", got)
-	}
+	w.awaitMetric(0, "downstream_connections")
+	w.awaitMetric(0, "downstream_subscriptions")
 }
 
 func TestBytesAreCountedOnce(t *testing.T) {
 	t.Parallel()
 	w := loopback(t, nil)
-	c := w.connect(ScopeRead)
+	c := w.dial(nil, subprotocol, bearerPrefix+token(t, Claims{Scopes: ScopeRead}))
+	bytes := len(c.next()) // the welcome
 	c.send(`{"type":"subscribe","conference":"900"}`)
-	c.next()
-	c.alive()
-	before := w.metric("downstream_bytes_total")
+	bytes += len(c.next())
 	(<-w.src.subs).put(Frame{Bytes: make1000(), Messages: []MessageCount{{"delta", 2}, {"event", 1}}})
-	c.next()
+	bytes += len(c.next())
 	c.alive()
-	if got, want := w.metric("downstream_bytes_total")-before, 1000+float64(len(`{"type":"pong","id":"alive"}`)); got != want {
-		t.Errorf("bytes = %v, want %v", got, want)
-	}
+	w.awaitMetric(float64(bytes+len(`{"type":"pong","id":"alive"}`)), "downstream_bytes_total")
 }
 
 func make1000() []byte { return []byte(`"` + strings.Repeat("x", 998) + `"`) }

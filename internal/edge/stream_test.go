@@ -202,9 +202,7 @@ func TestEvents(t *testing.T) {
 		{"downstream_snapshots_total", []string{"reason", "epoch"}, 1},
 		{"delivery_latency_seconds", []string{"stage", "deliver"}, 1},
 	} {
-		if got := w.metric(m.name, m.labels...); got != m.want {
-			t.Errorf("%s%v = %v, want %v", m.name, m.labels, got, m.want)
-		}
+		w.awaitMetric(m.want, m.name, m.labels...)
 	}
 	sub.put(Frame{Released: true})
 	e.want(sse{"unsubscribed", "", `{"type":"unsubscribed","conference":"900","reason":"released"}`, ""})

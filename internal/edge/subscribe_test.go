@@ -112,9 +112,7 @@ func TestSecondSubscribeReplaces(t *testing.T) {
 	second.put(text("delta", `{"new":2}`))
 	c.want(`{"new":1}`, `{"new":2}`)
 	c.alive()
-	if got := w.metric("downstream_subscriptions"); got != 1 {
-		t.Errorf("subscriptions = %v, want 1", got)
-	}
+	w.awaitMetric(1, "downstream_subscriptions")
 }
 
 func TestFailedSubscribeLeavesTheOldOne(t *testing.T) {
