@@ -20,16 +20,18 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"confgate/internal/confctl"
+	"confgate/internal/gateway"
 	"confgate/internal/oracle/oracletest"
 	"confgate/internal/proctest"
 	"confgate/internal/simulator"
 )
 
-// lapse is how much faster than in reality the rules look at the workers: a minute lasts a second.
-const lapse = 60
+// lapse is how much faster than in reality the rules look at the workers: a minute lasts four seconds.
+const lapse = 15
 
 // healthyFor is how long nothing may fire, a quarter of an hour for the rules: as long as nearly all of them look back, or wait.
-const healthyFor = 15 * time.Second
+const healthyFor = time.Minute
 
 var ruleRange = regexp.MustCompile(`\[[0-9]+[mh]\]`)
 
@@ -67,8 +69,8 @@ func inSeconds(span string) string {
 // prometheus is a Prometheus that scrapes every second.
 type prometheus struct{ url string }
 
-// startPrometheus runs one, until the test ends.
-func startPrometheus(t *testing.T, targets []string, rules ruleFile) *prometheus {
+// startPrometheus runs one that scrapes the addresses of some jobs, until the test ends.
+func startPrometheus(t *testing.T, jobs map[string][]string, rules ruleFile) *prometheus {
 	t.Helper()
 	path, err := exec.LookPath("prometheus")
 	if err != nil {
@@ -86,12 +88,14 @@ func startPrometheus(t *testing.T, targets []string, rules ruleFile) *prometheus
 		return filepath.Join(dir, name)
 	}
 	type m = map[string]any
+	var scrapes []m
+	for job, addrs := range jobs {
+		scrapes = append(scrapes, m{"job_name": job, "static_configs": []m{{"targets": addrs}}})
+	}
 	config := write("prometheus.yaml", m{
-		"global":     m{"scrape_interval": "1s", "evaluation_interval": "1s", "scrape_timeout": "1s"},
-		"rule_files": []string{write("rules.yaml", rules)},
-		"scrape_configs": []m{{
-			"job_name": "confgate", "static_configs": []m{{"targets": targets}},
-		}},
+		"global":         m{"scrape_interval": "1s", "evaluation_interval": "1s", "scrape_timeout": "1s"},
+		"rule_files":     []string{write("rules.yaml", rules)},
+		"scrape_configs": scrapes,
 	})
 	listen := proctest.Addrs(t, 1)[0]
 	p := &prometheus{url: "http://" + listen}
@@ -199,12 +203,15 @@ func (p *prometheus) evaluations(t *testing.T, want int) {
 	})
 }
 
+// readersEach is how many clients stay at each worker.
+const readersEach = 10
+
 // load has clients of several kinds come, stay and go, until the test ends.
 func (f *fleet) load(t *testing.T) {
 	t.Helper()
 	var readers []*oracletest.Reader
 	for i, w := range f.workers {
-		for j := range 10 {
+		for j := range readersEach {
 			r := &oracletest.Reader{
 				Name: fmt.Sprintf("reader %d at %d", j, i), Conference: f.confs[j%len(f.confs)], Secret: f.secret, Unchecked: true,
 				Endpoint: func() string { return "http://" + w.Addr().String() },
@@ -258,21 +265,24 @@ func glance(ctx context.Context, address, token string) {
 	_ = resp.Body.Close()
 }
 
-// TestPrometheus has a Prometheus look at two workers under load, a minute a second. All is well first, and no alert fires;
-// meanwhile every panel shows something. Then the provider goes away, and what should fire does.
+// TestPrometheus has a Prometheus look for a minute at two workers under load, and at one as `gateway demo` has it, without
+// Redis. All is well first, and no alert fires; meanwhile every panel shows something. Then the provider of the two goes away,
+// and what should fire does, for them alone.
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
 	f := startFleet(t, 2, simulator.Config{Conferences: 4, Participants: 15, Rate: 20, Seed: 5, TokenLife: 6 * time.Second}, nil)
-	f.awaitMetric(t, `confgate_upstream_links{state="live"}`, 4)
-	f.load(t)
-	f.awaitMetric(t, "confgate_downstream_connections", 20)
-	var targets []string
-	for _, w := range f.workers {
-		targets = append(targets, w.AdminAddr().String())
+	demo := startFleet(t, 1, simulator.Config{Conferences: 3, Seed: 1, Lively: true}, func(o *gateway.Options) { o.RedisURL = confctl.Secret{} })
+	jobs := make(map[string][]string)
+	for job, fl := range map[string]*fleet{"confgate": f, "demo": demo} {
+		fl.awaitMetric(t, `confgate_upstream_links{state="live"}`, float64(len(fl.confs)))
+		fl.load(t)
+		fl.awaitMetric(t, "confgate_downstream_connections", float64(readersEach*len(fl.workers)))
+		for _, w := range fl.workers {
+			jobs[job] = append(jobs[job], w.AdminAddr().String())
+		}
 	}
 	began := time.Now()
-	rules := faster(t)
-	p := startPrometheus(t, targets, rules)
+	p := startPrometheus(t, jobs, faster(t))
 	p.evaluations(t, len(alerts(t)))
 
 	f.checkNames(t)
@@ -282,6 +292,7 @@ func TestPrometheus(t *testing.T) {
 		t.Errorf("alerts fired while all was well: %v", names)
 	}
 	p.checkPanels(t, began)
+	p.checkMatchers(t)
 
 	// Frames of unknown kinds come, and then the provider refuses everything and cuts its links.
 	f.provider.SetFaults(simulator.FaultPlan{Unknown: 1})
@@ -303,10 +314,15 @@ func TestPrometheus(t *testing.T) {
 			return nil
 		})
 	}
+	for _, name := range p.firing(t, "1h") {
+		if strings.Contains(name, "job:demo") {
+			t.Errorf("fired for the demo, whose provider is well: %s", name)
+		}
+	}
 	f.provider.Heal()
 }
 
-// checkNames checks that the workers expose every metric that an alert or a panel names.
+// checkNames checks that the workers expose every metric that an alert, a panel or the guides name.
 func (f *fleet) checkNames(t *testing.T) {
 	t.Helper()
 	var text string // of all workers: one may hold every conference
@@ -324,11 +340,13 @@ func (f *fleet) checkNames(t *testing.T) {
 			}
 		}
 	}
+	exprs = append(exprs, documented(t)...)
 	names := 0
 	for _, expr := range exprs {
 		for _, name := range metricsOf(expr) {
 			names++
-			if _, ok := oracletest.Metric(t, text, name); !ok {
+			_, ok := oracletest.Metric(t, text, name)
+			if _, histogram := oracletest.Metric(t, text, name+"_count"); !ok && !histogram {
 				t.Errorf("no worker exposes %s, of %s", name, expr)
 			}
 		}
@@ -336,6 +354,45 @@ func (f *fleet) checkNames(t *testing.T) {
 	if names < len(exprs) {
 		t.Errorf("found %d names of metrics in %d expressions", names, len(exprs))
 	}
+}
+
+// matching are selectors that pick some series of a metric.
+var matching = regexp.MustCompile(`\bconfgate_[a-z_]+\{[^}]+\}`)
+
+// checkMatchers checks that what the alerts pick by label is there: a word that no worker ever uses would never fire.
+func (p *prometheus) checkMatchers(t *testing.T) {
+	t.Helper()
+	picked := 0
+	for _, r := range alerts(t) {
+		for _, selector := range matching.FindAllString(r.Expr, -1) {
+			picked++
+			found, err := p.query(t.Context(), selector, time.Time{})
+			if err != nil || len(found) == 0 {
+				t.Errorf("%s: %s picks nothing (%v)", r.Alert, selector, err)
+			}
+		}
+	}
+	if picked == 0 {
+		t.Error("no alert picks anything by label")
+	}
+}
+
+// documented are the metrics that the guides name.
+func documented(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	for _, file := range []string{guide, "../../docs/deploy.md", "../../deploy/helm/confgate/values.yaml"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := metricsOf(string(text))
+		if len(found) == 0 {
+			t.Errorf("%s names no metric", file)
+		}
+		names = append(names, found...)
+	}
+	return names
 }
 
 // checkPanels checks that every query of every panel brings data.

@@ -103,7 +103,7 @@ func (st *stage) retire(t *testing.T) {
 	pass(st.preStop)
 	w.Signal(t, syscall.SIGTERM)
 	if status := w.Exit(t); status != 0 {
-		t.Errorf("%s ended with status %d, want 0", w.place.name, status)
+		t.Errorf("%s ended with status %d, want 0", w.name, status)
 	}
 }
 
