@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"confgate/internal/confctl"
 	"confgate/internal/conference"
 )
 
@@ -39,8 +40,8 @@ func TestLateAppendIsAskedAbout(t *testing.T) {
 				}
 				log.with(func() { log.away = tt.away })
 				if tt.gated || tt.away {
-					p.wire().in <- notify("ParticipantsNotify", 1, 1, "["+row("p1", "Zoe")+","+row("p2", "Yan")+"]", "")
-					p.wire().in <- subtitle("late")
+					p.wire().in <- notify("InviteResultNotify", confctl.Full, 0, // one frame, so that both changes are one append
+						`[{"callNumber":"+98","resultCode":"11072076"},{"callNumber":"+99","resultCode":"11072076"}]`, "")
 				}
 				pass(time.Second)
 				var content []conference.Stamped
