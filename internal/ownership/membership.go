@@ -21,24 +21,32 @@ func (a *actor) poll(ctx context.Context, m mode, now time.Time) {
 	if m != looking {
 		a.renewAt = now.Add(a.interval)
 	}
+	asking := a.waiters // who comes from now on waits for the next answer: this one may be older than what they did
+	a.waiters = nil
 	a.call(ctx, func(ctx context.Context) message {
 		// The lease counts from before the question: the store's began later.
 		asked := time.Now()
 		v, err := a.cfg.Store.poll(ctx, q)
-		return func(_ context.Context, a *actor, now time.Time) { a.polled(q, v, err, asked, now) }
+		return func(_ context.Context, a *actor, now time.Time) {
+			if a.polled(q, v, err, asked, now) {
+				a.answered = append(a.answered, asking...)
+			} else {
+				a.waiters = append(a.waiters, asking...)
+			}
+		}
 	})
 }
 
-// polled takes in what the store answered.
-func (a *actor) polled(q query, v view, err error, asked, now time.Time) {
+// polled takes in what the store answered; false: nothing that is of use.
+func (a *actor) polled(q query, v view, err error, asked, now time.Time) bool {
 	if err != nil {
 		a.away(err, now)
-		return
+		return false
 	}
 	// A mere look finds it out too: who isn't among the living must not act on what it sees.
 	if v.lost || !slices.ContainsFunc(v.workers, func(p peer) bool { return p.incarnation == q.me }) {
 		a.lose(now)
-		return
+		return false
 	}
 	a.back(now)
 	if q.mode != looking {
@@ -55,11 +63,8 @@ func (a *actor) polled(q query, v view, err error, asked, now time.Time) {
 			a.lookBy(p.over.Add(5 * time.Millisecond))
 		}
 	}
-	for _, w := range a.waiters {
-		close(w)
-	}
-	a.waiters = nil
 	a.changed()
+	return true
 }
 
 // margin is how long before the end of its lease this worker stops appending: for clocks that run at other speeds, and

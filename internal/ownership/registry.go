@@ -38,7 +38,7 @@ type listing struct {
 	room int // that is left on all workers together
 }
 
-// publishListing makes what is known visible to callers.
+// publishListing makes what is known visible to callers, and tells those who waited for it.
 func (a *actor) publishListing(now time.Time) {
 	l := &listing{byID: make(map[string]Conference, len(a.confs))}
 	for _, p := range a.workers {
@@ -57,6 +57,10 @@ func (a *actor) publishListing(now time.Time) {
 		}
 	}
 	a.w.listing.Store(l)
+	for _, w := range a.answered {
+		close(w)
+	}
+	a.answered = nil
 	owned, unowned := 0, 0
 	for _, c := range a.confs {
 		switch {

@@ -1,6 +1,7 @@
 package ownership
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -53,6 +54,41 @@ func TestPutAndDelete(t *testing.T) {
 		r.heldBy([]string{"flagged"}, "a")
 		if _, err := a.Get(ctx, "put"); !errors.Is(err, ErrNotFound) {
 			t.Errorf("Get() of what was deleted = %v, want %v", err, ErrNotFound)
+		}
+	})
+}
+
+// lateStore is a store whose answers are on their way for a while.
+type lateStore struct{ Store }
+
+func (s lateStore) poll(ctx context.Context, q query) (view, error) {
+	v, err := s.Store.poll(ctx, q)
+	<-time.After(50 * time.Millisecond)
+	return v, err
+}
+
+// Who had put or deleted a conference sometimes got a list without that change: from an answer of the store that had been on
+// its way before, or because the caller was told before the list was made.
+func TestOwnChangesShowAtOnce(t *testing.T) {
+	t.Parallel()
+	inMemory(t, func(r *rig) {
+		t := r.t
+		a := r.worker("a", func(c *Config) { c.Store = lateStore{c.Store} })
+		r.await("it has joined", func() bool { return len(a.listing.Load().byID) == 0 && a.listing.Load().room > 0 })
+		for i := range 200 {
+			if _, err := a.Put(t.Context(), "conf", []byte("secret")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := a.Get(t.Context(), "conf"); err != nil {
+				t.Fatalf("Get() after Put() number %d = %v, want nil", i, err)
+			}
+			pass(time.Duration(i) * 7 * time.Millisecond % a.cfg.LeaseTTL) // another part of the way of some answer each time
+			if err := a.Delete(t.Context(), "conf"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := a.Get(t.Context(), "conf"); !errors.Is(err, ErrNotFound) {
+				t.Fatalf("Get() after Delete() number %d = %v, want %v", i, err, ErrNotFound)
+			}
 		}
 	})
 }

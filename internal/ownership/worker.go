@@ -163,7 +163,9 @@ type actor struct {
 	wantAt  time.Time       // when to tell all of them again
 	tellOld int             // reports that the provider closed the older link, not told yet
 	drain   *drain
-	waiters []chan struct{} // closed when the store was looked at next
+	waiters []chan struct{} // closed when the store was looked at next, and the list is made
+	// answered are those of waiters for whom the store was looked at.
+	answered []chan struct{}
 }
 
 // peerState is a live worker as last seen.
