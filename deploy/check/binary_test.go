@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"debug/elf"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -194,25 +193,14 @@ func TestFlags(t *testing.T) {
 	if len(has) < 20 {
 		t.Fatalf("gateway serve --help names %d flags, want more", len(has))
 	}
-	text, err := os.ReadFile(filepath.Join(chart, "values.schema.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var schema struct {
-		Properties struct {
-			Config struct{ Properties map[string]any }
-		}
-	}
-	if err := json.Unmarshal(text, &schema); err != nil {
-		t.Fatal(err)
-	}
-	for name := range schema.Properties.Config.Properties {
+	allowed := configSchema(t)
+	for name := range allowed {
 		if !slices.Contains(has, name) || slices.Contains(chartFlags, name) {
 			t.Errorf("values.schema.json allows config.%s, which isn't a flag to be set there", name)
 		}
 	}
 	for _, name := range has {
-		if _, ok := schema.Properties.Config.Properties[name]; !ok && !slices.Contains(chartFlags, name) {
+		if _, ok := allowed[name]; !ok && !slices.Contains(chartFlags, name) {
 			t.Errorf("values.schema.json doesn't allow config.%s: enter it in properties.config", name)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -17,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -62,7 +64,7 @@ func TestVariants(t *testing.T) {
 			}
 			checkReferences(t, o)
 			checkPodSecurity(t, o)
-			checkDeployment(t, one[*appsv1.Deployment](t, o))
+			checkDeployment(t, o)
 		})
 	}
 }
@@ -239,8 +241,9 @@ func checkMounts(t *testing.T, o objects, pod corev1.PodSpec) {
 }
 
 // checkDeployment holds the Deployment to what rolling updates rely on.
-func checkDeployment(t *testing.T, d *appsv1.Deployment) {
+func checkDeployment(t *testing.T, o objects) {
 	t.Helper()
+	d := one[*appsv1.Deployment](t, o)
 	rolling := d.Spec.Strategy.RollingUpdate
 	if rolling == nil || rolling.MaxUnavailable.IntValue() != 0 || rolling.MaxSurge.IntValue() != 1 {
 		t.Errorf("the strategy is %+v, want no worker missing and one more", rolling)
@@ -262,8 +265,18 @@ func checkDeployment(t *testing.T, d *appsv1.Deployment) {
 	if c.Lifecycle == nil || c.Lifecycle.PreStop.Sleep == nil {
 		t.Fatal("there is no preStop sleep")
 	}
-	if grace := *pod.TerminationGracePeriodSeconds; grace < c.Lifecycle.PreStop.Sleep.Seconds+35 {
-		t.Errorf("the grace is %d s, with a sleep of %d s", grace, c.Lifecycle.PreStop.Sleep.Seconds)
+	var file struct {
+		Drain metav1.Duration `json:"drain-timeout"`
+	}
+	if err := yaml.Unmarshal(gatewayFile(t, o), &file); err != nil {
+		t.Fatal(err)
+	}
+	drain, grace := file.Drain.Duration, time.Duration(*pod.TerminationGracePeriodSeconds)*time.Second
+	if drain == 0 || grace != drain+45*time.Second {
+		t.Errorf("the grace is %v, want 45 s above the %v of draining", grace, drain)
+	}
+	if sleep := c.Lifecycle.PreStop.Sleep.Seconds; sleep < 5 || sleep > 40 {
+		t.Errorf("preStop sleeps for %d s, which is too short for proxies to notice, or leaves nothing of the grace", sleep)
 	}
 }
 
@@ -316,10 +329,13 @@ func TestPodSecurityDenies(t *testing.T) {
 	}
 }
 
-// TestRefused plays values that the schema, or the chart itself, must refuse.
+// refusal is in the first line of a values file that must be refused: which words the reason must have.
+var refusal = regexp.MustCompile(`^# refused: (.+)\n`)
+
+// TestRefused plays values that the schema, or the chart itself, must refuse, each for its own reason.
 func TestRefused(t *testing.T) {
 	t.Parallel()
-	for folder, reason := range map[string]string{"wrong": "values don't meet the specifications of the schema", "contradictory": "confgate: "} {
+	for folder, source := range map[string]string{"wrong": "values don't meet the specifications of the schema", "contradictory": "confgate: "} {
 		files, err := filepath.Glob(filepath.Join("testdata", folder, "*.yaml"))
 		if err != nil || len(files) < 5 {
 			t.Fatalf("found %d files in testdata/%s, want 5 at least: %v", len(files), folder, err)
@@ -327,9 +343,17 @@ func TestRefused(t *testing.T) {
 		for _, file := range files {
 			t.Run(filepath.Base(file), func(t *testing.T) {
 				t.Parallel()
-				_, err := helm(t, "template", "confgate", chart, "-f", file)
-				if err == nil || !strings.Contains(err.Error(), reason) {
-					t.Errorf("helm template = %v, want an error with %q", err, reason)
+				text, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				reason := refusal.FindStringSubmatch(string(text))
+				if reason == nil {
+					t.Fatal("its first line doesn't say why it is refused")
+				}
+				_, err = helm(t, "template", "confgate", chart, "-f", file)
+				if err == nil || !strings.Contains(err.Error(), source) || !strings.Contains(err.Error(), reason[1]) {
+					t.Errorf("helm template = %v, want an error with %q and %q", err, source, reason[1])
 				}
 			})
 		}

@@ -89,7 +89,7 @@ func play(stage *instructions.Stage, sources, root, arch string) error {
 			cmd = exec.CommandContext(context.Background(), "cp", append(args, dir)...)
 		case *instructions.RunCommand:
 			line := strings.ReplaceAll(strings.Join(c.CmdLine, " "), " /out/", " "+root+"/out/")
-			cmd = exec.CommandContext(context.Background(), "/bin/sh", "-c", line)
+			cmd = exec.CommandContext(context.Background(), "/bin/sh", "-u", "-c", line) // a misspelt variable is a mistake
 		default:
 			return fmt.Errorf("can't play %s", c.Name())
 		}

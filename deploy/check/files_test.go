@@ -12,72 +12,9 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/compose-spec/compose-go/v2/cli"
-	"github.com/compose-spec/compose-go/v2/types"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/yaml"
 )
-
-// loadCompose reads the compose file as the compose command does, its schema included.
-func loadCompose(t *testing.T) *types.Project {
-	t.Helper()
-	options, err := cli.NewProjectOptions([]string{"../compose.yaml"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	project, err := options.LoadProject(t.Context())
-	if err != nil {
-		t.Fatalf("compose.yaml: %v", err)
-	}
-	return project
-}
-
-func TestCompose(t *testing.T) {
-	t.Parallel()
-	project := loadCompose(t)
-	want := []string{"gateway-1", "gateway-2", "grafana", "haproxy", "prometheus", "redis", "simulator"}
-	if got := project.ServiceNames(); !slices.Equal(got, want) {
-		t.Errorf("compose.yaml has %v, want %v", got, want)
-	}
-	mounts := 0
-	for _, s := range project.Services {
-		for _, v := range s.Volumes {
-			if v.Type != types.VolumeTypeBind {
-				continue
-			}
-			mounts++
-			if _, err := os.Stat(v.Source); err != nil {
-				t.Errorf("%s mounts what isn't there: %v", s.Name, err)
-			}
-		}
-		for _, p := range s.Ports {
-			if p.HostIP != "127.0.0.1" {
-				t.Errorf("%s can be reached on %q, want this machine alone", s.Name, p.HostIP)
-			}
-		}
-	}
-	if mounts < 6 {
-		t.Errorf("found %d mounted files, want more", mounts)
-	}
-}
-
-// TestComposeGateway starts a gateway by the compose file's own command, with the addresses of this machine in it, beside
-// the simulator by its own.
-func TestComposeGateway(t *testing.T) {
-	t.Parallel()
-	project := loadCompose(t)
-	simulator := startService(t, project.Services["simulator"].Command, "--listen=0.0.0.0:9000", "--listen=127.0.0.1:0")
-	provider := simulator.wait(`--provider-url (http://\S+) `)[1]
-	worker := startService(t, project.Services["gateway-1"].Command,
-		"--redis-url=redis://redis:6379", "--redis-url=unix://"+startRedis(t, project.Services["redis"].Command),
-		"--provider-url=http://simulator:9000", "--provider-url="+provider,
-		"--listen=0.0.0.0:8080", "--listen=0.0.0.0:0", "--admin-listen=0.0.0.0:9090", "--admin-listen=127.0.0.1:0")
-	operators := "http://" + worker.wait(`"msg":"starting".*"admin":"([^"]+)"`)[1]
-	eventually(t, "the links of all three conferences live", func() bool {
-		return strings.Contains(fetch(t, operators+"/metrics", ""), `confgate_upstream_links{state="live"} 3`)
-	})
-}
 
 // startService runs the gateway's binary by a service's command, with some arguments exchanged.
 func startService(t *testing.T, command []string, exchange ...string) *tail {
@@ -120,38 +57,6 @@ func startRedis(t *testing.T, command []string) string {
 		return err == nil
 	})
 	return socket
-}
-
-// TestProvisioning reads what Prometheus and Grafana of the compose file are told.
-func TestProvisioning(t *testing.T) {
-	t.Parallel()
-	read := func(file string, into any) {
-		t.Helper()
-		text, err := os.ReadFile(filepath.Join("../compose", file))
-		if err == nil {
-			err = yaml.UnmarshalStrict(text, into)
-		}
-		if err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-	}
-	var dashboards struct {
-		APIVersion int `json:"apiVersion"`
-		Providers  []struct {
-			Name, Folder, Type              string
-			DisableDeletion, AllowUIUpdates bool
-			Options                         struct{ Path string }
-		}
-	}
-	read("grafana/dashboards.yaml", &dashboards)
-	grafana := loadCompose(t).Services["grafana"]
-	if !slices.ContainsFunc(grafana.Volumes, func(v types.ServiceVolumeConfig) bool { return v.Target == dashboards.Providers[0].Options.Path }) {
-		t.Errorf("Grafana looks for dashboards in %s, which nothing is mounted to", dashboards.Providers[0].Options.Path)
-	}
-	check := exec.CommandContext(t.Context(), "promtool", "check", "config", "--syntax-only", "../compose/prometheus.yml")
-	if out, err := check.CombinedOutput(); err != nil {
-		t.Errorf("promtool: %v: %s", err, out)
-	}
 }
 
 // TestUnit lets systemd judge the unit: its syntax, and how much it leaves open.

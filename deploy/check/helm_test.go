@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 const (
@@ -59,4 +61,16 @@ func render(t *testing.T, args ...string) (string, objects) {
 		t.Fatalf("the rendered chart: %v", err)
 	}
 	return out, decoded
+}
+
+// gatewayFile is the file that the rendered ConfigMap gives to the gateway.
+func gatewayFile(t *testing.T, o objects) []byte {
+	t.Helper()
+	for _, c := range all[*corev1.ConfigMap](o) {
+		if text, ok := c.Data["gateway.yaml"]; ok {
+			return []byte(text)
+		}
+	}
+	t.Fatal("no ConfigMap has gateway.yaml")
+	return nil
 }
