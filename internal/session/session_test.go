@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"confgate/internal/confctl"
@@ -246,6 +247,61 @@ func TestEnded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Symptom: a worker that took an ended conference over let it stay for five minutes more, or, where the provider said that it
+// hasn't started, showed it as waiting with the last time's roster.
+func TestEndOutlivesItsOwner(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"MMC.111072006", "MMC.111072005"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				p, log := newFakeProvider(), newFakeLog()
+				p.fulls = full(roster("p1"))
+				first := newRig(t, log, p).start(t.Context())
+				pass(time.Millisecond)
+				p.wire().in <- dynamic("Destroyed")
+				pass(2 * time.Minute)
+				first.stop(t)
+				p.with(func() { p.onToken = func() error { return refusalOf("token", code, true) } })
+				second := newRig(t, log, p).start(t.Context())
+				pass(DefaultRetain - 2*time.Minute - time.Second)
+				wantLink(t, log, "ended")
+				if got := log.topic(conference.Participants); !strings.Contains(got, `"p1"`) {
+					t.Errorf("participants before 5 min = %q, want the last state", got)
+				}
+				pass(2 * time.Second)
+				wantLink(t, log, "waiting/not_started")
+				if got := log.topic(conference.Participants); got != "" {
+					t.Errorf("participants after 5 min = %s, want them gone", got)
+				}
+				second.stop(t)
+			})
+		})
+	}
+}
+
+// Symptom: a conference that ended while its link was lost, and is to start again some day, was waiting with the last time's
+// roster until then.
+func TestNotStartedAfterItWas(t *testing.T) {
+	t.Parallel()
+	p := newFakeProvider()
+	p.fulls = full(roster("p1"))
+	run(t, newFakeLog(), p, func(r *rig) {
+		p.with(func() {
+			p.onToken = func() error { return refusalOf("token", "MMC.111072005", true) }
+			p.onWSToken = func() error { return refusalOf("wsToken", "MMC.111072005", false) }
+		})
+		p.wire().fail(errors.New("cut"))
+		pass(time.Minute)
+		wantLink(t, r.log, "ended")
+		pass(DefaultRetain)
+		wantLink(t, r.log, "waiting/not_started")
+		if got := r.log.topic(conference.Participants); got != "" {
+			t.Errorf("participants after 5 min = %s, want them gone", got)
+		}
+	})
 }
 
 func TestNextTimeOfAConference(t *testing.T) {

@@ -92,6 +92,10 @@ func (a *actor) refused(err error, now time.Time) {
 		}
 		a.end(now)
 	case confctl.ClassWait:
+		if a.began() {
+			a.end(now) // that which is to come is another than that which was seen
+			return
+		}
 		a.poll(now)
 	case confctl.ClassCredentials:
 		a.credentialsRefused(err, now)
@@ -228,7 +232,25 @@ func (a *actor) end(now time.Time) {
 	a.setControl(control{})
 	a.backoff.Reset()
 	a.ended(now)
-	a.phase, a.wakeAt = over, now.Add(a.cfg.Retain)
+	since := now
+	// Who ended it may have been another owner, and that one's clock ahead.
+	if state, _ := a.state.Link(); state == conference.LinkEnded {
+		since = earlier(now, time.UnixMilli(a.state.Doc().Summary().LinkSince))
+	}
+	a.phase, a.wakeAt = over, since.Add(a.cfg.Retain)
+}
+
+// began says whether there is a state of a conference that has started, which only its end may remove.
+func (a *actor) began() bool {
+	if a.quietly() || a.cleared {
+		return false
+	}
+	for t := range conference.Topic(conference.NumTopics) {
+		if t != conference.Link && a.state.Doc().Has(t) {
+			return true
+		}
+	}
+	return false
 }
 
 // clear removes what an ended conference left, and waits for it to come again.
