@@ -183,7 +183,7 @@ func TestEveryAnswer(t *testing.T) {
 	for _, conf := range []string{"900", "new", "full", "unsealed"} {
 		ask(plain, "PUT", list+"/"+conf, all, put, "Content-Type", "application/json")
 	}
-	ask(plain, "PUT", list+"/900", all, put)
+	ask(plain, "PUT", list+"/900", all, put, "Content-Type", "text/plain")
 	ask(plain, "PUT", list+"/900", all, "{", "Content-Type", "application/json")
 	ask(plain, "PUT", list+"/900", all, strings.Repeat(" ", 70<<10), "Content-Type", "application/json")
 	ask(plain, "DELETE", list+"/900", all, "")

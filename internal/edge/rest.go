@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 
 	"go.uber.org/zap"
 
@@ -29,7 +30,7 @@ const (
 // Texts of problems. They say nothing that the client may not know.
 const (
 	textRegistry = "this worker can't take up or release conferences"
-	textBody     = `the body must be a JSON object such as {"password":"..."}, with a password of 1 to 256 bytes`
+	textBody     = `the body must be a JSON object such as {"password":"..."}, with a password of 1 to 256 bytes and no control characters`
 )
 
 // call is one REST request under way.
@@ -327,9 +328,11 @@ func (c *call) put() {
 		problem(c.w, http.StatusNotImplemented, textRegistry)
 		return
 	}
-	if typ, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type")); err != nil || typ != "application/json" {
-		problem(c.w, http.StatusUnsupportedMediaType, "the body must be application/json")
-		return
+	if given := c.r.Header.Get("Content-Type"); given != "" { // the contract asks for none
+		if typ, _, err := mime.ParseMediaType(given); err != nil || typ != "application/json" {
+			problem(c.w, http.StatusUnsupportedMediaType, "the body must be application/json")
+			return
+		}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
@@ -339,7 +342,7 @@ func (c *call) put() {
 	var m struct {
 		Password string `json:"password"`
 	}
-	if err != nil || json.Unmarshal(body, &m) != nil || m.Password == "" || len(m.Password) > maxPassword {
+	if err != nil || json.Unmarshal(body, &m) != nil || !validPassword(m.Password) {
 		problem(c.w, http.StatusBadRequest, textBody) // the decoder's own words may quote the password
 		return
 	}
@@ -359,6 +362,11 @@ func (c *call) put() {
 	}
 	c.w.WriteHeader(status)
 	_, _ = c.w.Write(append(appendString([]byte(`{"id":`), c.conf), '}'))
+}
+
+// validPassword says whether s can be sent to the provider: it goes there in a header.
+func validPassword(s string) bool {
+	return s != "" && len(s) <= maxPassword && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // remove has the fleet release a conference.

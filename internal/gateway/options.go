@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 
 	"confgate/internal/confctl"
 	"confgate/internal/edge"
@@ -121,7 +122,7 @@ var conferenceID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 // parseConference reads ID=PASSWORD or ID=@FILE.
 func parseConference(text string) (Conference, bool) {
 	id, password, ok := strings.Cut(text, "=")
-	if !ok || password == "" || password == "@" || !conferenceID.MatchString(id) {
+	if !ok || !sendable(password) || password == "@" || !conferenceID.MatchString(id) {
 		return Conference{}, false
 	}
 	if file, isFile := strings.CutPrefix(password, "@"); isFile {
@@ -137,10 +138,17 @@ func (c Conference) password() (confctl.Secret, error) {
 	}
 	data, err := os.ReadFile(c.File)
 	secret := confctl.NewSecret(strings.TrimSpace(string(data)))
-	if err != nil || secret.Empty() {
-		return confctl.Secret{}, &BadValue{Flag: "conference", Value: c.ID + "=@" + c.File, Want: "a readable file with the password"}
+	if err != nil || !sendable(secret.Reveal()) {
+		return confctl.Secret{}, &BadValue{
+			Flag: "conference", Value: c.ID + "=@" + c.File, Want: "a readable file with the password on one line",
+		}
 	}
 	return secret, nil
+}
+
+// sendable says whether a password can be sent to the provider: it goes there in a header.
+func sendable(password string) bool {
+	return password != "" && !strings.ContainsFunc(password, unicode.IsControl)
 }
 
 // withDefaults fills in what was left zero.

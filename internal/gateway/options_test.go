@@ -70,6 +70,7 @@ func TestBadValues(t *testing.T) {
 		{"topics", []string{"--topics", "participants,partisans"}, "topics of the protocol", "topics", "participants,partisans"},
 		{"conference without password", []string{"--conference", "hunter2"}, "ID=PASSWORD", "conference", "***"},
 		{"conference id", []string{"--conference", "a b=hunter2"}, "A-Z a-z 0-9 _ -", "conference", "***"},
+		{"conference password with a line break", []string{"--conference", "a=hun\nter2"}, "ID=PASSWORD", "conference", "***"},
 		{"conference empty password", []string{"--conference", "a="}, "ID=PASSWORD", "conference", "***"},
 		{"conference empty file", []string{"--conference", "a=@"}, "ID=@FILE", "conference", "***"},
 		{"conference twice", []string{"--conference", "a=hunter2", "--conference", "a=hunter2"}, "each once", "conference", "a=***"},

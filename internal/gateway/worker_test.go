@@ -375,7 +375,7 @@ func TestDrainOrder(t *testing.T) {
 func TestBuildRefuses(t *testing.T) {
 	t.Parallel()
 	short := writeFile(t, "short", "hunter2")
-	empty := writeFile(t, "empty", "\n")
+	empty, lines := writeFile(t, "empty", "\n"), writeFile(t, "lines", "hunter2\nhunter2\n")
 	secret := writeFile(t, "hmac", strings.Repeat("s", 32))
 	tests := []struct {
 		name, flag string
@@ -389,6 +389,11 @@ func TestBuildRefuses(t *testing.T) {
 		{
 			"empty password file", "conference",
 			Options{AuthHMACSecretFile: secret, Conferences: []Conference{{ID: "c", File: empty}}},
+		},
+		{
+			// Symptom: the request with it couldn't be made, which was retried for ever as an error of the network.
+			"password of two lines", "conference",
+			Options{AuthHMACSecretFile: secret, Conferences: []Conference{{ID: "c", File: lines}}},
 		},
 		{"conference without password", "conference", Options{AuthHMACSecretFile: secret, Conferences: []Conference{{ID: "c"}}}},
 		{"validated too", "listen", Options{AuthHMACSecretFile: secret, Listen: "nowhere"}},
