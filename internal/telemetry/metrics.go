@@ -150,6 +150,9 @@ func (m *Metrics) zero() {
 	for _, r := range []string{"subscribe", "resume", "lag", "epoch"} {
 		m.downstreamSnapshots.WithLabelValues(r)
 	}
+	for _, t := range messageTypes {
+		m.downstreamMessages.WithLabelValues(t)
+	}
 	for _, r := range ClosedReasons {
 		m.downstreamClosed.WithLabelValues(r)
 	}
@@ -181,6 +184,11 @@ var UnavailableReasons = []string{"credentials", "locked"}
 
 // ReconnectReasons are why a link was lost.
 var ReconnectReasons = []string{"network", "provider", "heartbeat", "gap"}
+
+// messageTypes are those of the messages to clients.
+var messageTypes = []string{
+	"welcome", "subscribed", "snapshot", "delta", "event", "status", "unsubscribed", "heartbeat", "pong", "error",
+}
 
 // ClosedReasons are why a client's connection was closed.
 var ClosedReasons = []string{

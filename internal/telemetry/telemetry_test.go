@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestNilMetricsCountNothing(t *testing.T) {
@@ -96,5 +98,47 @@ func TestNewLogger(t *testing.T) {
 		if _, err := NewLogger(&buf, bad[0], bad[1]); err == nil || !strings.Contains(err.Error(), "want one of") {
 			t.Errorf("NewLogger(%q, %q) = %v, want an error that says what is allowed", bad[0], bad[1], err)
 		}
+	}
+}
+
+// The names and labels that alerts, boards and other people's tools are written against.
+func TestMetricsOfTheContract(t *testing.T) {
+	t.Parallel()
+	want := map[string]string{
+		"upstream_links": "state", "upstream_frames_total": "action mode", "upstream_unknown_total": "what", "upstream_gaps_total": "",
+		"upstream_resyncs_total": "", "upstream_reconnects_total": "reason", "upstream_heartbeat_rtt_seconds": "",
+		"upstream_token_refresh_total": "result", "provider_calls_total": "api code", "fanout_published_total": "topic",
+		"fanout_fenced_total": "", "fanout_log_refills_total": "", "fanout_up": "", "ownership_conferences": "",
+		"ownership_takeovers_total": "reason", "downstream_connections": "", "downstream_subscriptions": "",
+		"downstream_messages_total": "type", "downstream_bytes_total": "", "downstream_snapshots_total": "reason",
+		"downstream_closed_total": "reason", "delivery_latency_seconds": "stage", "build_info": "commit goversion version",
+	}
+	m := NewMetrics("v1", "c0ffee", "go1.26")
+	// Labels with open sets of values have no series before there is something to count.
+	m.Frame("ParticipantsNotify", "full")
+	m.ProviderCall("token", "200")
+	m.Published("link", 1)
+	families, err := m.Registry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	series := map[string]int{}
+	for _, f := range families {
+		name, ours := strings.CutPrefix(f.GetName(), "confgate_")
+		if _, named := want[name]; !ours || !named {
+			continue
+		}
+		var labels []string
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			labels = append(labels, l.GetName())
+		}
+		got[name], series[name] = strings.Join(labels, " "), len(f.GetMetric())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("labels of the metrics by name (-want +got):\n%s", diff)
+	}
+	if n := series["downstream_messages_total"]; n != len(messageTypes) {
+		t.Errorf("series of messages before the first = %d, want one of each of the %d types", n, len(messageTypes))
 	}
 }
