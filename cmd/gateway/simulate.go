@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -43,6 +44,9 @@ The faults of --faults, parted by commas:
 				return usageError{err}
 			}
 			ln, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", listen)
+			if _, bad := errors.AsType[*net.AddrError](err); bad {
+				return usageError{fmt.Errorf("--listen %q: want HOST:PORT", listen)}
+			}
 			if err != nil {
 				return fmt.Errorf("listen for the gateway: %w", err)
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strings"
 
@@ -26,12 +27,15 @@ command line it can be seen by every user of the machine.`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			opts.Conference = given[0]
+			if err := opts.Check(); err != nil {
+				return usageError{err}
+			}
 			opts.Out, opts.Notes = cmd.OutOrStdout(), cmd.ErrOrStderr()
 			opts.NoColour = os.Getenv("NO_COLOR") != "" // https://no-color.org
 			if tokenFile != "" {
 				data, err := os.ReadFile(tokenFile)
 				if err != nil {
-					return usageError{err}
+					return usageError{fmt.Errorf("--token-file: %w", err)}
 				}
 				opts.Token = strings.TrimSpace(string(data))
 			}

@@ -79,6 +79,13 @@ type Client struct {
 
 var conferenceID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
+func checkConference(id string) error {
+	if !conferenceID.MatchString(id) {
+		return fmt.Errorf("watch: CONFERENCE %q: want 1 to 64 of A-Z a-z 0-9 _ -", id)
+	}
+	return nil
+}
+
 // NewClient checks the configuration. It starts nothing.
 func NewClient(cfg Config) (*Client, error) {
 	var u string
@@ -88,8 +95,8 @@ func NewClient(cfg Config) (*Client, error) {
 			return nil, err
 		}
 	}
-	if !conferenceID.MatchString(cfg.Conference) {
-		return nil, errors.New("watch: a conference id is 1 to 64 letters, digits, - and _")
+	if err := checkConference(cfg.Conference); err != nil {
+		return nil, err
 	}
 	if cfg.Token == nil {
 		cfg.Token = func(context.Context) (string, error) { return "", nil }

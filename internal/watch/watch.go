@@ -34,6 +34,14 @@ type Options struct {
 	HTTPClient *http.Client
 }
 
+// Check says whether Run could begin: what the conference and the URL look like.
+func (o Options) Check() error {
+	if _, err := endpoint(o.URL); err != nil {
+		return err
+	}
+	return checkConference(o.Conference)
+}
+
 // Run shows a conference until ctx is done, which is no error, or until one of the final errors (ErrUnauthorized,
 // ErrForbidden, ErrNotFound, ErrReleased, ErrRefused, ErrProtocol) or an error of Out comes.
 func Run(ctx context.Context, o Options) error {
