@@ -49,13 +49,13 @@ func title(index int, lively bool) string {
 
 func sentences() []string {
 	return []string{
-		"Shall we begin with the numbers of last week ?",
-		"The new layout is live since this morning and nobody has complained so far .",
-		"I can take that one , but not before Thursday .",
-		"Could everybody who is not speaking mute the microphone please ?",
-		"实时 字幕 现在 已经 打开 。",
-		"Let us move this to the next meeting and keep the list short .",
-		"We saw two reconnects , both under a second .",
-		"\"Done\" means that somebody else has tried it .",
+		"Shall we begin with the numbers of last week?",
+		"The new layout is live since this morning and nobody has complained so far.",
+		"I can take that one, but not before Thursday.",
+		"Could everybody who is not speaking mute the microphone please?",
+		"实时 字幕 现在 已经 打开。",
+		"Let us move this to the next meeting and keep the list short.",
+		"We saw two reconnects, both under a second.",
+		"\"Done\" means that somebody else has tried it.",
 	}
 }
