@@ -319,11 +319,8 @@ func (a *actor) stepped(ctx context.Context, c *conf, st step, done bool, now ti
 		if o == nil {
 			return
 		}
-		c.out = nil
+		a.goOn(ctx, c)
 		c.shun(o.to, now)
-		if c.session != nil {
-			a.ask(ctx, c, moot(Session.Resume))
-		}
 		a.log.Warn("handover came to nothing", telemetry.Conference(c.id), zap.String("to", o.to))
 	case accept:
 		if done {
@@ -333,6 +330,14 @@ func (a *actor) stepped(ctx context.Context, c *conf, st step, done bool, now ti
 		if done {
 			c.rec.to, c.rec.phase = "", ""
 		}
+	}
+}
+
+// goOn ends a handover that came to nothing.
+func (a *actor) goOn(ctx context.Context, c *conf) {
+	c.out = nil
+	if c.session != nil {
+		a.ask(ctx, c, moot(Session.Resume))
 	}
 }
 
@@ -375,7 +380,7 @@ func (a *actor) doClaims(ctx context.Context, confs []string) {
 			a.changed()
 			switch {
 			case errors.Is(err, errLost):
-				a.lose(now)
+				a.lose(ctx, now)
 				return
 			case err != nil:
 				a.away(err, now)

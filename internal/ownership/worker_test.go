@@ -284,6 +284,44 @@ func TestSuccessorDies(t *testing.T) {
 	})
 }
 
+// A worker that was taken for dead in the middle of a handover, and had its conferences still when it was back, left their
+// sessions as the handover had them: without an append, or without a new link where the old one was lost, for good.
+func TestTakenForDeadInAHandover(t *testing.T) {
+	t.Parallel()
+	for name, until := range map[string]func(*fakeSession) bool{
+		"before the offer": func(s *fakeSession) bool { return s.prepared },
+		"after the offer":  func(s *fakeSession) bool { return s.frozen },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inMemory(t, func(r *rig) {
+				t := r.t
+				confs := conferences(40)
+				a := r.worker("a", naming(confs...))
+				r.heldBy(confs, "a")
+				b := r.worker("b", naming(confs...))
+				r.await("a session is on its way", func() bool { return slices.ContainsFunc(r.sessions, until) })
+				a.store.cut.Store(true)
+				b.kill()
+				pass(3 * r.ttl)
+				a.store.cut.Store(false)
+				r.heldBy(confs, "a")
+				pass(time.Minute)
+				r.change(func() {
+					if n := r.loads()["a"]; n != len(confs) {
+						t.Errorf("a holds %d, want all %d", n, len(confs))
+					}
+					for _, s := range r.sessions {
+						if s.prepared || s.frozen {
+							t.Errorf("the session of %s is prepared %v, frozen %v: it still waits for a successor", s.hold.Conference, s.prepared, s.frozen)
+						}
+					}
+				})
+			})
+		})
+	}
+}
+
 func TestSuccessorThatNeverComesLive(t *testing.T) {
 	t.Parallel()
 	inMemory(t, func(r *rig) {
