@@ -80,7 +80,14 @@ func TestIdleConferencesCostLittle(t *testing.T) {
 		t.Errorf("%d probes with %d looks, want one each", n, looks)
 	}
 	for command, n := range after {
-		if n -= before[command]; n > 0 && command != "hmget" && command != "publish" && command != "info" {
+		allowed := 0
+		switch command {
+		case "hmget", "publish", "info":
+			continue
+		case "hello": // where calls overlap that never did before, the pool dials
+			allowed = 10
+		}
+		if n -= before[command]; n > allowed {
 			t.Errorf("%d times %s while nothing happened", n, command)
 		}
 	}
