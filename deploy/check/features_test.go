@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -137,6 +138,28 @@ func TestNetworkPolicy(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, to); diff != "" {
 		t.Errorf("ways out (-want +got):\n%s", diff)
+	}
+}
+
+// TestRunbooks follows the addresses of the alerts, with and without a place where the guide is published.
+func TestRunbooks(t *testing.T) {
+	t.Parallel()
+	for base, args := range map[string][]string{
+		"": {"--set", "prometheusRule.enabled=true"}, "https://git.example/main/": {"-f", everyFeature},
+	} {
+		_, o := render(t, args...)
+		alerts := 0
+		for _, group := range one[*monitoringv1.PrometheusRule](t, o).Spec.Groups {
+			for _, r := range group.Rules {
+				alerts++
+				if !strings.HasPrefix(r.Annotations["runbook_url"], base+"docs/operations.md#") {
+					t.Errorf("%s leads to %s, want a section of %sdocs/operations.md", r.Alert, r.Annotations["runbook_url"], base)
+				}
+			}
+		}
+		if alerts < 15 {
+			t.Errorf("the PrometheusRule has %d alerts, want all", alerts)
+		}
 	}
 }
 
