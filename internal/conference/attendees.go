@@ -66,11 +66,18 @@ func lastAttendee(o *object) uint64 {
 		return last
 	}
 	for i := range o.members {
-		if n, err := strconv.ParseUint(strings.TrimPrefix(o.members[i].key, "a"), 10, 64); err == nil {
-			last = max(last, n)
-		}
+		last = max(last, attendeeNumber(o.members[i].key))
 	}
 	return last
+}
+
+// attendeeNumber is n of the name "a<n>"; 0 for what isn't one.
+func attendeeNumber(name string) uint64 {
+	n, err := strconv.ParseUint(strings.TrimPrefix(name, "a"), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // attendeeIndex finds the names of attendees by what identifies them: by a member's name and its value, those who have it.

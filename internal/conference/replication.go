@@ -43,7 +43,7 @@ type Checkpoint struct {
 	Doc  *Doc
 	// Memory is what the reducer knows beside the document, opaque to the log (State.Memory).
 	Memory []byte
-	// Since is the events up to Position that Memory may not know of yet, for AdvanceMemory.
+	// Since is the changes up to Position that Memory may not know of yet, of the topics that AdvanceMemory reads.
 	Since []Stamped
 	// Secretless says that members of scope Secrets were left out, since the log had no key to seal them with.
 	Secretless bool

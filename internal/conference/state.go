@@ -64,8 +64,11 @@ func Restore(id string, doc *Doc, mem []byte) (*State, error) {
 	return s, nil
 }
 
+// MemoryTopics are the topics whose changes move the memory on: AdvanceMemory reads these.
+const MemoryTopics = Topics(1<<Invites | 1<<Attendees)
+
 // AdvanceMemory is mem as it is after more changes: a checkpoint's memory may be older than the document that the log makes
-// of it, and would let a result be told twice.
+// of it, and would let a result be told, or a name be given, twice.
 func AdvanceMemory(mem []byte, changes []Stamped) ([]byte, error) {
 	s := New("")
 	if len(mem) > 0 {
@@ -74,14 +77,20 @@ func AdvanceMemory(mem []byte, changes []Stamped) ([]byte, error) {
 		}
 	}
 	for _, c := range changes {
-		if c.Topic != Invites {
-			continue
+		switch c.Topic {
+		case Invites:
+			var e struct{ Phone, Code string }
+			if err := json.Unmarshal(c.Body, &e); err != nil {
+				return nil, fmt.Errorf("conference: memory: %w", err)
+			}
+			s.remember(e.Phone, result{e.Code, c.Time})
+		case Attendees:
+			patch := rawjson.Walk(c.Body)
+			for name, _, ok := patch.Member(); ok; name, _, ok = patch.Member() {
+				s.memory.Attendees = max(s.memory.Attendees, attendeeNumber(string(name)))
+			}
+		default:
 		}
-		var e struct{ Phone, Code string }
-		if err := json.Unmarshal(c.Body, &e); err != nil {
-			return nil, fmt.Errorf("conference: memory: %w", err)
-		}
-		s.remember(e.Phone, result{e.Code, c.Time})
 	}
 	return s.Memory(), nil
 }

@@ -454,6 +454,7 @@ func TestMemoryOlderThanTheDocument(t *testing.T) {
 	old := s.Memory()
 	var told []Stamped
 	for i, f := range []*confctl.Frame{
+		frame(t, "AttendeesNotify", confctl.Full, 1, `"data":[{"name":"A"},{"name":"B"},{"name":"Gone"}]`),
 		frame(t, "AttendeesNotify", confctl.Full, 1, `"data":[{"name":"A"},{"name":"B"}]`),
 		frame(t, "InviteResultNotify", inc, 2, `"data":[{"callNumber":"1","resultCode":"0"}]`),
 	} {
@@ -472,7 +473,7 @@ func TestMemoryOlderThanTheDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	changes, err := s.Apply(frame(t, "AttendeesNotify", inc, 3, `"data":[{"name":"C"}]`))
-	if diff := cmp.Diff([]string{`attendees {"a3":{"name":"C"}}`}, lines(changes)); diff != "" || err != nil {
+	if diff := cmp.Diff([]string{`attendees {"a4":{"name":"C"}}`}, lines(changes)); diff != "" || err != nil {
 		t.Errorf("%v, changes (-want +got):\n%s", err, diff)
 	}
 	changes, err = s.Apply(frame(t, "InviteResultNotify", confctl.Full, 4, `"data":[{"callNumber":"1","resultCode":"0"}]`))

@@ -17,8 +17,9 @@ type Log interface {
 	// Claim raises the fence: appends under any older claim are refused from now on. An empty Epoch in the position means
 	// that continuity was lost, or never was: the claimer must Begin.
 	Claim(ctx context.Context, conf string) (conference.Claim, conference.Position, error)
-	// Load reads the state at the log's head; Memory is the last checkpoint's, and Since has the invitations' results after
-	// it. The caller owns the document. The zero Position and an empty document where there is none. After a lost epoch it gives what is left of the old one.
+	// Load reads the state at the log's head; Memory is the last checkpoint's, and Since what moves it on. The caller owns the
+	// document. The zero Position and an empty document where there is none. After a lost epoch it gives what is left of the
+	// old one.
 	Load(ctx context.Context, conf string) (conference.Checkpoint, error)
 	// Begin starts a new epoch, at seq 0, with cp's document and memory as its first state. cp stays the caller's.
 	Begin(ctx context.Context, conf string, claim conference.Claim, cp conference.Checkpoint) (conference.Position, error)
@@ -187,7 +188,7 @@ func replay(cp *conference.Checkpoint, entries [][]conference.Stamped) error {
 
 // remembered adds a change that an owner's memory keeps to those since the last checkpoint.
 func remembered(since []conference.Stamped, c conference.Stamped) []conference.Stamped {
-	if c.Topic == conference.Invites {
+	if conference.MemoryTopics.Has(c.Topic) {
 		return append(since, c)
 	}
 	return since

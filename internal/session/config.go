@@ -31,8 +31,9 @@ const (
 	DefaultSettled = time.Second
 	// DefaultCallTimeout bounds one REST call or dial, and one try of a log call.
 	DefaultCallTimeout = 10 * time.Second
-	// DefaultCheckpoint is how long a change may wait for a checkpoint.
-	DefaultCheckpoint = 10 * time.Second
+	// DefaultCheckpoint is how long a change may wait for a checkpoint. A checkpoint encodes the whole conference, which is
+	// most of what a quiet one costs, and only lets the log be trimmed, which keeps a resume window of a minute anyway.
+	DefaultCheckpoint = time.Minute
 	// DefaultCheckpointChanges is how many changes may: a successor replays at most so many, and a busy conference isn't
 	// encoded whole more often than every few seconds.
 	DefaultCheckpointChanges = 300

@@ -83,7 +83,24 @@ func (l *fakeLog) Load(context.Context, string) (conference.Checkpoint, error) {
 	if l.secretless {
 		doc = withoutSecrets(doc)
 	}
-	return conference.Checkpoint{Position: l.pos, Prev: l.prev, Doc: doc, Memory: l.memory, Secretless: l.secretless}, nil
+	return conference.Checkpoint{
+		Position: l.pos, Prev: l.prev, Doc: doc, Memory: l.memory, Since: l.since(), Secretless: l.secretless,
+	}, nil
+}
+
+// since is what moves the memory on from the last checkpoint.
+func (l *fakeLog) since() []conference.Stamped {
+	var at uint64
+	if n := len(l.stored); n > 0 {
+		at = l.stored[n-1].Seq
+	}
+	var since []conference.Stamped
+	for _, c := range l.changes {
+		if c.Seq > at && conference.MemoryTopics.Has(c.Topic) {
+			since = append(since, c)
+		}
+	}
+	return since
 }
 
 func withoutSecrets(doc *conference.Doc) *conference.Doc {

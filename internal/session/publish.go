@@ -51,9 +51,6 @@ type publisher struct {
 	checkpointing bool
 }
 
-// checkpointSoon is how long a change of the memory alone may wait for a checkpoint.
-const checkpointSoon = time.Second
-
 // publish queues changes; flush sends them on.
 func (a *actor) publish(changes []conference.Change, read time.Time) {
 	for _, c := range changes {
@@ -138,11 +135,6 @@ func (m appended) handle(ctx context.Context, a *actor, now time.Time) {
 	for _, e := range batch {
 		if !e.read.IsZero() {
 			a.m.Latency("append", now.Sub(e.read))
-		}
-		if e.change.Topic == conference.Invites || e.change.Topic == conference.Attendees {
-			// The memory knows of these what the document doesn't: which results were reported, which names were given.
-			// A successor that lacks it would report and give them again.
-			p.checkpointAt = earlier(p.checkpointAt, now.Add(checkpointSoon))
 		}
 	}
 	if atEnd != nil {

@@ -258,6 +258,7 @@ func (a *actor) clear(now time.Time) {
 	a.cleared = true
 	a.poll(now)
 	a.publish(a.state.Clear(now.UnixMilli()), time.Time{})
+	a.pub.checkpointAt = now // the changes don't say what else was forgotten
 }
 
 // count moves the session from one place of the gauges to another; the empty state is none.
