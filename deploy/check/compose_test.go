@@ -49,6 +49,9 @@ func TestCompose(t *testing.T) {
 				t.Errorf("%s mounts what isn't there: %v", s.Name, err)
 			}
 		}
+		if many := s.Name == "haproxy" || strings.HasPrefix(s.Name, "gateway-"); many && (s.Ulimits["nofile"] == nil || s.Ulimits["nofile"].Single != 65536) {
+			t.Errorf("%s may open %+v files, want enough and not endlessly many", s.Name, s.Ulimits["nofile"])
+		}
 		for _, p := range s.Ports {
 			if p.HostIP != "127.0.0.1" {
 				t.Errorf("%s can be reached on %q, want this machine alone", s.Name, p.HostIP)
