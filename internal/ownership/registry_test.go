@@ -118,7 +118,7 @@ func TestPutReachesTheWholeFleet(t *testing.T) {
 func TestPutWithoutSealKey(t *testing.T) {
 	t.Parallel()
 	client := freshRedis(t)
-	r := newRig(t, 900*time.Millisecond, 20*time.Second, func() Store { return NewRedisStore(client, nil) })
+	r := newRig(t, 3*time.Second, time.Minute, func() Store { return NewRedisStore(client, nil) })
 	a := r.worker("a", naming("flagged"))
 	r.heldBy([]string{"flagged"}, "a")
 	if _, err := a.Put(t.Context(), "put", []byte("canary")); !errors.Is(err, ErrNoSealKey) {
@@ -151,7 +151,8 @@ func TestOnDemand(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(r *rig) {
 		t := r.t
-		demand := func(c *Config) { c.OnDemand, c.Linger = true, 900*time.Millisecond }
+		const linger = 2 * time.Second
+		demand := func(c *Config) { c.OnDemand, c.Linger = true, linger }
 		a := r.worker("a", demand)
 		b := r.worker("b", demand)
 		for _, c := range []string{"one", "two"} {
@@ -166,7 +167,7 @@ func TestOnDemand(t *testing.T) {
 		// It stays for as long as there are clients.
 		since, opened := time.Now(), 0
 		r.change(func() { opened = r.opened })
-		r.await("three times the linger", func() bool { return time.Since(since) > 2700*time.Millisecond })
+		r.await("twice the linger", func() bool { return time.Since(since) > 2*linger })
 		r.change(func() {
 			if len(r.holders()) != 1 || r.opened != opened {
 				t.Errorf("held %v, opened %d times more, want one held throughout", r.holders(), r.opened-opened)
@@ -177,8 +178,8 @@ func TestOnDemand(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.heldBy(nil)
-		if took := time.Since(since); took < 800*time.Millisecond || took > 3*time.Second {
-			t.Errorf("released %v after the last client left, want about the linger of 900ms", took)
+		if took := time.Since(since); took < linger-100*time.Millisecond || took > 2*linger+r.slack {
+			t.Errorf("released %v after the last client left, want about the linger of %v", took, linger)
 		}
 	})
 }

@@ -27,8 +27,8 @@ func TestEachConferenceIsHeldOnce(t *testing.T) {
 			g.look(len(r.holders()), len(confs))
 			return spread(r.loads(), 75, 4) && quiet(r)
 		})
-		if g.longest > noGap {
-			t.Errorf("conferences were unheld for %v while a fourth worker joined, want %v at most", g.longest, noGap)
+		if g.longest > r.noGap() {
+			t.Errorf("conferences were unheld for %v while a fourth worker joined, want %v at most", g.longest, r.noGap())
 		}
 		r.change(func() {
 			moved := 0
@@ -186,8 +186,8 @@ func TestDrain(t *testing.T) {
 		if err := <-result; err != nil {
 			t.Errorf("Drain() = %v, want nil", err)
 		}
-		if g.longest > noGap {
-			t.Errorf("conferences were unheld for %v during a drain, want %v at most", g.longest, noGap)
+		if g.longest > r.noGap() {
+			t.Errorf("conferences were unheld for %v during a drain, want %v at most", g.longest, r.noGap())
 		}
 		r.change(func() {
 			offers := 0
