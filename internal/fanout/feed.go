@@ -34,6 +34,7 @@ type Feed struct {
 	whole     bool   // doc is what it should be; else it waits for a snapshot
 	log       Status // what the log says of itself
 	holding   holding
+	releases  int // how often the conference was released
 	status    statusItem
 	snapshots map[snapshotKey]*snapshot
 	documents documents
@@ -50,6 +51,8 @@ type Feed struct {
 		asks []*Reader
 		left []*Reader
 		held *holding // news of it
+
+		released bool
 	}
 }
 
@@ -273,7 +276,7 @@ func (f *Feed) attach(a *attachment) bool {
 	if !a.state.CompareAndSwap(attaching, attached) {
 		return true
 	}
-	r.recovered = ans.resumed
+	r.recovered, r.releases = ans.resumed, f.releases
 	r.install(ans)
 	f.readers++
 	f.profiles[r.profile]++
@@ -372,8 +375,8 @@ func (f *Feed) leave(r *Reader) {
 func (f *Feed) serve() {
 	f.flush()
 	f.mu.Lock()
-	left, held := f.mail.left, f.mail.held
-	f.mail.left, f.mail.held = nil, nil
+	left, held, released := f.mail.left, f.mail.held, f.mail.released
+	f.mail.left, f.mail.held, f.mail.released = nil, nil, false
 	var asks []*Reader
 	if f.whole {
 		asks, f.mail.asks = f.mail.asks, nil
@@ -388,9 +391,16 @@ func (f *Feed) serve() {
 		f.judge(held.since)
 		f.wake()
 	}
+	if released {
+		f.letGo(time.Now())
+	}
 	for i, r := range asks {
 		if !r.left.Load() {
-			r.answer.Store(f.answer(r, reasons[i]))
+			if r.releases == f.releases {
+				r.answer.Store(f.answer(r, reasons[i]))
+			} else {
+				r.answer.Store(&answer{released: true}) // it fell off the list before it read so
+			}
 			r.ring()
 		}
 	}

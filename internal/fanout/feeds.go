@@ -33,6 +33,9 @@ type FeedOptions struct {
 	Known func(conf string) bool
 	// Held says whether some worker holds a conference; nil: there is always one. It is asked several times a second.
 	Held func(conf string) bool
+	// Put says whether a conference is one of those that somebody put, and may delete: once it isn't, and isn't known either,
+	// its readers are told that it was released. nil: nothing is put. It is asked as often as Held.
+	Put func(conf string) bool
 	// ResumeWindow and WindowBytes bound each feed's list, as in LogOptions.
 	ResumeWindow time.Duration
 	WindowBytes  int
@@ -70,6 +73,7 @@ type slot struct {
 	cancel context.CancelFunc
 	refs   int
 	held   bool      // what the feed was told
+	put    bool      // when it was last looked at
 	idle   time.Time // since when refs is 0
 }
 
@@ -107,7 +111,7 @@ func (s *Feeds) Run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var look <-chan time.Time
-	if s.opts.Held != nil {
+	if s.opts.Held != nil || s.opts.Put != nil {
 		ticker := time.NewTicker(heldInterval)
 		defer ticker.Stop()
 		look = ticker.C
@@ -120,8 +124,8 @@ func (s *Feeds) Run(ctx context.Context) error {
 			sl := slots[a.conf]
 			if sl == nil && s.room(slots) {
 				following, cancel := context.WithCancel(ctx)
-				held := s.opts.Held == nil || s.opts.Held(a.conf)
-				sl = &slot{feed: newFeed(a.conf, s.opts, held), cancel: cancel, held: held}
+				held := s.held(a.conf)
+				sl = &slot{feed: newFeed(a.conf, s.opts, held), cancel: cancel, held: held, put: s.put(a.conf)}
 				slots[a.conf] = sl
 				wg.Go(func() { sl.feed.run(following) })
 			}
@@ -180,7 +184,7 @@ func (s *Feeds) room(slots map[string]*slot) bool {
 // Subscribe attaches a reader to a conference's feed. It waits until the feed has a document, and where req.Resume is ahead
 // of it until it has caught up; after 2 s it gives up with ErrUnavailable. ErrNotFound: nobody here knows the conference.
 func (s *Feeds) Subscribe(ctx context.Context, req Request) (*Reader, error) {
-	if s.opts.Known != nil && !s.opts.Known(req.Conference) {
+	if !s.known(req.Conference) {
 		return nil, ErrNotFound
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, subscribeWait, ErrUnavailable)

@@ -40,6 +40,8 @@ type Frame struct {
 	Messages []MessageCount // what is inside
 	Snapshot string         // why a snapshot is inside: one of the Snapshot constants; else empty
 	Received time.Time      // when the feed got the change from the log; zero for what no fresh change caused
+	// Released, instead of a message: nobody holds the conference any more, and nothing comes after it.
+	Released bool
 }
 
 // MessageCount is how many messages of one type a frame holds. It is an alias, so that the composition root can hand a list

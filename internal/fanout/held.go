@@ -12,14 +12,43 @@ type holding struct {
 	since time.Time // when this worker noticed
 }
 
-// lookAtHolders tells the feeds whose conferences were let go of, or are held again.
+func (s *Feeds) known(conf string) bool { return s.opts.Known == nil || s.opts.Known(conf) }
+
+func (s *Feeds) held(conf string) bool { return s.opts.Held == nil || s.opts.Held(conf) }
+
+func (s *Feeds) put(conf string) bool { return s.opts.Put != nil && s.opts.Put(conf) }
+
+// lookAtHolders tells the feeds whose conferences were let go of, or are held again, or were released: one that flags name
+// comes back when a worker with those flags does, one that was put and deleted doesn't.
 func (s *Feeds) lookAtHolders(slots map[string]*slot, now time.Time) {
 	for conf, sl := range slots {
-		if held := s.opts.Held(conf); held != sl.held {
+		if held := s.held(conf); held != sl.held {
 			sl.held = held
 			sl.feed.hold(holding{held, now})
 		}
+		was := sl.put
+		if sl.put = s.put(conf); was && !sl.put && !s.known(conf) {
+			sl.feed.release()
+		}
 	}
+}
+
+// release is called by Feeds.
+func (f *Feed) release() {
+	f.mu.Lock()
+	f.mail.released = true
+	f.mu.Unlock()
+	poke(f.kick)
+}
+
+// letGo tells every reader that there will be nothing more. Who comes later, to a conference that was put again, gets a
+// snapshot, also where it resumes.
+func (f *Feed) letGo(now time.Time) {
+	f.releases++
+	f.list.run++
+	f.list.push(now, &item{released: true}, perChange)
+	clear(f.snapshots)
+	f.wake()
 }
 
 // hold is called by Feeds.

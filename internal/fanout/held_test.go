@@ -11,6 +11,7 @@ import (
 
 	"confgate/internal/conference"
 	"confgate/internal/fanout"
+	"confgate/internal/fanout/fanouttest"
 )
 
 // reasons reads what a client is told of its feed's freshness: "fresh", or why not.
@@ -95,4 +96,82 @@ func TestFeedBeginsUnheld(t *testing.T) {
 			t.Errorf("told (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// A conference that was put and deleted ends for all who read it, also for those who had fallen off the list; one that only
+// flags name doesn't, and one that is put again begins with a snapshot. Symptom: a DELETE left its clients waiting for ever.
+func TestReleasedFeed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var put, named atomic.Bool
+		put.Store(true)
+		opts := fanout.FeedOptions{
+			Put:         func(string) bool { return put.Load() },
+			Known:       func(string) bool { return put.Load() || named.Load() },
+			WindowBytes: 1, // keeps next to nothing
+		}
+		s, feeds, stop := scripted(t, opts, snapshotAt("c1", 5))
+		defer stop()
+		look := func() {
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		released := func(c *client) bool {
+			t.Helper()
+			for range 2 { // what it has to ask for comes a moment later
+				frames := c.drainTo(func(f fanout.Frame) bool { return f.Released })
+				if len(frames) > 0 && frames[len(frames)-1].Released {
+					return true
+				}
+				synctest.Wait()
+			}
+			return false
+		}
+		c, slow := join(t, feeds, fanout.Request{Conference: conf}), join(t, feeds, fanout.Request{Conference: conf})
+		c.want(t, "snapshot 5 subscribe")
+		named.Store(true)
+		put.Store(false)
+		look()
+		put.Store(true)
+		look()
+		if released(c) {
+			t.Error("a conference that flags name was released")
+		}
+		named.Store(false)
+		put.Store(false)
+		look()
+		if len(c.wakes) == 0 || !released(c) {
+			t.Error("who had read everything wasn't told of the release")
+		}
+		put.Store(true)
+		look()
+		again := join(t, feeds, fanout.Request{Conference: conf, Resume: &conference.Position{Epoch: "c1", Seq: 5}})
+		again.drainTo(func(f fanout.Frame) bool { return f.Snapshot != "" })
+		for seq := range uint64(4) {
+			s.deliveries <- entryAt(6+seq, fanouttest.Set("p1", "Ann"))
+			synctest.Wait()
+		}
+		if !released(slow) {
+			t.Error("who had fallen off the list wasn't told of the release")
+		}
+		if released(again) {
+			t.Error("who came to the conference that was put again was told of the release before")
+		}
+		for _, r := range []*client{c, slow, again} {
+			r.Close()
+		}
+	})
+}
+
+// drainTo reads what there is now, up to the first frame for which ok is true.
+func (c *client) drainTo(ok func(fanout.Frame) bool) (frames []fanout.Frame) {
+	for {
+		f, some := c.Next()
+		if !some {
+			return frames
+		}
+		if frames = append(frames, f); ok(f) {
+			return frames
+		}
+	}
 }

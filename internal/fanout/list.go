@@ -21,6 +21,8 @@ type item struct {
 	reset   string // the list doesn't continue here: why a reader needs a snapshot to go on
 	lost    bool   // what was here has been dropped
 
+	released bool // nobody holds the conference any more: there is nothing behind it for who reads it
+
 	run  uint64 // counts resets: seqs compare within a run
 	last uint64 // the replica's seq behind it
 }

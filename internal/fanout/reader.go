@@ -47,6 +47,9 @@ type Reader struct {
 	waiting *Reader     // the next on that stack; owned by whoever took it
 	left    atomic.Bool // closed
 
+	// owned by the feed's goroutine
+	releases int // of the feed, before this reader came
+
 	// guarded by the feed's mail
 	reason string // why the snapshot was asked for
 }
@@ -57,6 +60,8 @@ type answer struct {
 	frame   Frame      // a snapshot, or the rest of an entry; without bytes: neither
 	status  statusItem // the present one
 	resumed bool
+
+	released bool // there is nothing to go on with
 }
 
 // Recovered says whether the resume was granted: then no snapshot comes first.
@@ -106,6 +111,9 @@ func (r *Reader) take() (Frame, bool) {
 			if a == nil {
 				return Frame{}, false
 			}
+			if a.released {
+				return Frame{Released: true}, true
+			}
 			r.asked = false
 			r.install(a)
 			continue
@@ -118,6 +126,8 @@ func (r *Reader) take() (Frame, bool) {
 			r.ask(SnapshotLag)
 		case it.reset != "":
 			r.ask(it.reset)
+		case it.released:
+			return Frame{Released: true}, true
 		case it.status != nil:
 			r.at = it.after
 			if r.believe(*it.status) {

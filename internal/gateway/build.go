@@ -58,7 +58,7 @@ func Build(opts Options) (*Worker, error) {
 		return nil, errors.Join(err, w.store.close())
 	}
 	w.feeds = fanout.NewFeeds(fanout.FeedOptions{
-		Log: w.store.Log, Encoder: edge.Encoder{}, Known: w.known, Held: w.held,
+		Log: w.store.Log, Encoder: edge.Encoder{}, Known: w.known, Held: w.held, Put: w.put,
 		ResumeWindow: opts.ResumeWindow, WriteRate: fanout.DefaultWriteRate, Logger: w.log,
 	})
 	pageConfig := page.Config{Auth: opts.Auth}

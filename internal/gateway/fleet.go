@@ -70,6 +70,12 @@ func (w *Worker) held(conf string) bool {
 	return c.Worker != ""
 }
 
+// put says whether a conference is one that somebody put, and nobody deleted.
+func (w *Worker) put(conf string) bool {
+	c, _ := w.fleet.Get(context.Background(), conf) // unknown: not
+	return c.Stored
+}
+
 // owner is the worker that holds a conference; empty: none does, as far as is known here.
 func (w *Worker) owner(conf string) string {
 	c, _ := w.fleet.Get(context.Background(), conf) // unknown: empty

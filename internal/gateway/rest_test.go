@@ -371,6 +371,10 @@ func TestPutAndDelete(t *testing.T) {
 	if got := ask(http.MethodDelete, put.ID, ""); got != http.StatusNoContent {
 		t.Errorf("DELETE = %d, want 204", got)
 	}
+	// Symptom: whoever followed it was told that nobody holds it, and for ever nothing more.
+	if m := c.untilType("unsubscribed"); m["conference"] != put.ID || m["reason"] != "released" {
+		t.Errorf("after the DELETE a client was told %v, want that the conference was released", m)
+	}
 	if resp := w.get(t, "/v1/conferences/"+put.ID, admin); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("the released conference = %d, want 404", resp.StatusCode)
 	}

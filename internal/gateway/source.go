@@ -86,5 +86,5 @@ func (s subscription) Next() (edge.Frame, bool) {
 	if !ok {
 		return edge.Frame{}, false
 	}
-	return edge.Frame{Bytes: f.Bytes, Wire: f.Wire, Messages: f.Messages, Snapshot: f.Snapshot, Received: f.Received}, true
+	return edge.Frame(f), true
 }
