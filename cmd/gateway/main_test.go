@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait of these tests; nothing waits that long unless something is broken.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // lines is a writer that hands out what is written line by line.
 type lines struct {

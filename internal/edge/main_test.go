@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // How long a test waits for what must come: far longer than anything takes; in a bubble also longer than any time limit
 // of the server.
 const (
-	realPatience   = 20 * time.Second
+	realPatience   = time.Minute
 	bubblePatience = 10 * time.Minute
 )
 

@@ -23,7 +23,7 @@ import (
 )
 
 // patience bounds every wait of these tests; nothing waits that long unless something is broken.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // workerOptions are those of a worker on free ports of loopback that holds all of the provider's conferences.
 func workerOptions(t *testing.T, provider *simulator.Provider, origin string) Options {

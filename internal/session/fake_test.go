@@ -260,7 +260,7 @@ func (l *fakeLog) count(call string) int {
 // await waits, in real time, until ok holds, which is asked after every call of the log.
 func (l *fakeLog) await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		moved := make(chan struct{})
 		l.with(func() { l.waiters = append(l.waiters, moved) })

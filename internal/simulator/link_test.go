@@ -28,8 +28,8 @@ func TestSubscribeBringsFullFrames(t *testing.T) {
 	for range 5 {
 		begin := time.Now()
 		frames := cl.subscribeAll()
-		if d := time.Since(begin); d > 2*time.Second {
-			t.Errorf("full frames took %v, want tens of milliseconds", d)
+		if d := time.Since(begin); d > 10*time.Second {
+			t.Errorf("full frames took %v: a gateway would have redialled", d)
 		}
 		var order []string
 		for _, f := range frames {

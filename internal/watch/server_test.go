@@ -14,7 +14,7 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // act is the server's part in one connection. Where it returns, the connection is broken without a word.
 type act func(s *stage)

@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long a test waits for something that must come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // browser is one Chromium for all tests of the package; each test has a profile and a tab of its own in it.
 type browser struct {

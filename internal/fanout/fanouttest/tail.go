@@ -12,7 +12,7 @@ import (
 )
 
 // patience is how long a test waits for what must come. Nothing waits that long unless it fails.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Tail is a Follow call that checks what it is given: that changes continue what came before without a hole, that their
 // prev is right, that no position goes back within an epoch. It keeps the replica that they make.

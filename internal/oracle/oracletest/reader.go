@@ -21,7 +21,7 @@ import (
 )
 
 // Patience bounds every wait of these tests; nothing waits that long unless something is broken.
-const Patience = 30 * time.Second
+const Patience = time.Minute
 
 // Reader is a client of one conference. The exported fields are set before Start, except Scopes, which tells what the
 // document is compared with.
