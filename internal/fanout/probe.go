@@ -8,7 +8,7 @@ import (
 )
 
 // patience is how long a message may take from the server that published it, at least, before its connection counts as deaf.
-const patience = 250 * time.Millisecond
+const patience = 500 * time.Millisecond
 
 // A subscription may live and deliver nothing. Therefore each connection has one channel more than it is for, to which the
 // hub publishes while nothing else comes: a probe, which takes the way that messages take.

@@ -115,7 +115,11 @@ func TestStoppedOwner(t *testing.T) {
 	_, elsewhere := f.silences(w)
 	within(t, "longest silence at clients of others", elsewhere, *leaseOf+2*time.Second)
 	f.takeovers(t, "death", len(owned))
-	t.Logf("the woken worker counted %d late appends", w.metric(t, "confgate_fanout_fenced_total"))
+	n := w.metric(t, "confgate_fanout_fenced_total")
+	t.Logf("the woken worker counted %d late appends", n)
+	if n == 0 {
+		t.Error("the woken worker counted no late append, and had one on its way")
+	}
 	f.finish(t, outcome{overlaps: len(owned) + len(f.confs)})
 }
 
