@@ -183,6 +183,9 @@ func newCertificate(t *testing.T) (authority []byte, certificate tls.Certificate
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
+// patience bounds every wait; nothing takes that long unless something is broken, or the machine does much else.
+const patience = time.Minute
+
 // tail keeps what a process writes, and waits for words in it.
 type tail struct {
 	t     *testing.T
@@ -215,7 +218,7 @@ func (x *tail) Write(p []byte) (int, error) { return x.in.Write(p) }
 func (x *tail) wait(pattern string) []string {
 	x.t.Helper()
 	wanted := regexp.MustCompile(pattern)
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(patience)
 	for {
 		select {
 		case line := <-x.lines:
@@ -224,7 +227,7 @@ func (x *tail) wait(pattern string) []string {
 				return m
 			}
 		case <-timeout:
-			x.t.Fatalf("no %s within 30 s in %s", pattern, x.text())
+			x.t.Fatalf("no %s within %v in %s", pattern, patience, x.text())
 		}
 	}
 }
@@ -266,17 +269,17 @@ func fetch(t *testing.T, url, token string) string {
 	return string(body)
 }
 
-// eventually asks again until it is so, for half a minute.
+// eventually asks again until it is so.
 func eventually(t *testing.T, what string, so func() bool) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(patience)
 	for !so() {
 		select {
 		case <-tick.C:
 		case <-timeout:
-			t.Fatalf("not within 30 s: %s", what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }
