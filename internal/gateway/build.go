@@ -175,15 +175,19 @@ func (w *Worker) openLog(keys sealKeys) (store, error) {
 	if err != nil {
 		return store{}, fmt.Errorf("gateway: --redis-url: %w", err)
 	}
-	client := newRedisClient(redisOptions)
-	log := fanout.NewRedisLog(client, keys.ring, logOptions)
-	s := store{Log: log, run: log.Run, close: client.Close, limiter: ownership.NewRate(client, rate.Calls, rate.Per)}
+	// Two pools of connections: a lease that had to wait behind a thousand conferences that load their logs would run out.
+	changes, fleet := newRedisClient(redisOptions), newRedisClient(redisOptions)
+	log := fanout.NewRedisLog(changes, keys.ring, logOptions)
+	s := store{
+		Log: log, run: log.Run, limiter: ownership.NewRate(fleet, rate.Calls, rate.Per),
+		close: func() error { return errors.Join(changes.Close(), fleet.Close()) },
+	}
 	var sealer ownership.Sealer
 	if keys.ring != nil { // a nil *Keyring in an interface would not be nil
 		sealer = keys.ring
-		s.tokens, s.refusals = ownership.NewTokens(client, sealer), ownership.NewRefusals(client)
+		s.tokens, s.refusals = ownership.NewTokens(fleet, sealer), ownership.NewRefusals(fleet)
 	}
-	s.fleet = ownership.NewRedisStore(client, sealer)
+	s.fleet = ownership.NewRedisStore(fleet, sealer)
 	return s, nil
 }
 
