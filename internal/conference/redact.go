@@ -127,7 +127,7 @@ func SplitSecrets(c Change) (open, secret []byte) {
 	if !PII.VisibleTopics().Has(c.Topic) {
 		return nil, c.Body
 	}
-	secret, found := rules[c.Topic].appendSecret(nil, c.Body)
+	secret, found := rules[c.Topic].appendSecret(make([]byte, 0, 64), c.Body)
 	if !found {
 		return c.Body, nil
 	}
@@ -150,10 +150,14 @@ func (r *rule) appendSecret(dst, v []byte) ([]byte, bool) {
 		start, found := len(dst), false
 		c := rawjson.Walk(v)
 		for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
+			kid := r.underRaw(key)
+			if kid.sees(PII) && kid.leaf {
+				continue // most members: a quick no
+			}
 			before := len(dst)
 			dst = appendRawKey(dst, start, key)
 			var some bool
-			if dst, some = r.underRaw(key).appendSecret(dst, val); !some {
+			if dst, some = kid.appendSecret(dst, val); !some {
 				dst = dst[:before]
 				continue
 			}
