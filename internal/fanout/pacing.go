@@ -8,8 +8,8 @@ import (
 
 const (
 	// DefaultWriteRate is how many frames a second a conference's readers are given when more than that come: then each
-	// frame has what came in 10 ms. A write to a socket costs about the same whether it carries one message or ten.
-	DefaultWriteRate = 100
+	// frame has what came in 5 ms. A write to a socket costs about the same whether it carries one message or five.
+	DefaultWriteRate = 200
 	// writeBurst is how many frames may come at once before anything is held: a person who joins makes a handful.
 	writeBurst = 10
 	// maxHeld is how many changes are held at the most.

@@ -136,11 +136,14 @@ func (p *paced) check(t *testing.T) {
 	}
 }
 
+// step is for how long a change is held at the most.
+const step = time.Second / fanout.DefaultWriteRate
+
 func TestPacing(t *testing.T) {
 	t.Parallel()
 	t.Run("quiet", func(t *testing.T) {
 		t.Parallel()
-		inPace(t, 100, func(p *paced, _ context.Context) {
+		inPace(t, fanout.DefaultWriteRate, func(p *paced, _ context.Context) {
 			for range 200 { // 50 a second
 				p.change(1)
 				time.Sleep(20 * time.Millisecond)
@@ -153,35 +156,35 @@ func TestPacing(t *testing.T) {
 	})
 	t.Run("burst", func(t *testing.T) {
 		t.Parallel()
-		inPace(t, 100, func(p *paced, _ context.Context) {
+		inPace(t, fanout.DefaultWriteRate, func(p *paced, _ context.Context) {
 			for range 1000 { // a second's worth
 				p.change(1)
 				time.Sleep(time.Millisecond)
 			}
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(step)
 			synctest.Wait()
 			p.check(t)
-			if n := p.count(); n < 90 || n > 120 {
-				t.Errorf("%d frames for 1000 changes in a second, want about 110", n)
+			if n := p.count(); n < 190 || n > 220 {
+				t.Errorf("%d frames for 1000 changes in a second, want about 210", n)
 			}
 			got := p.received()
 			for i := 1; i < len(got.frames); i++ {
 				first := time.Duration(got.frames[i][0]-1) * time.Millisecond // when it was made
-				if late := got.at[i] - first; late > 10*time.Millisecond {
-					t.Fatalf("change %d came %v late, want 10ms at most", got.frames[i][0], late)
+				if late := got.at[i] - first; late > step {
+					t.Fatalf("change %d came %v late, want a step at most", got.frames[i][0], late)
 				}
 			}
 		})
 	})
 	t.Run("a handful at once", func(t *testing.T) {
 		t.Parallel()
-		inPace(t, 100, func(p *paced, _ context.Context) {
+		inPace(t, fanout.DefaultWriteRate, func(p *paced, _ context.Context) {
 			time.Sleep(time.Second)
 			p.change(15)
 			if n := p.count(); n != 10 {
 				t.Errorf("%d frames at once, want the 10 of a burst", n)
 			}
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(step)
 			synctest.Wait()
 			p.check(t)
 			if n := p.count(); n != 11 {
@@ -201,12 +204,12 @@ func TestPacing(t *testing.T) {
 	})
 	t.Run("never more than a thousand", func(t *testing.T) {
 		t.Parallel()
-		inPace(t, 100, func(p *paced, _ context.Context) {
+		inPace(t, fanout.DefaultWriteRate, func(p *paced, _ context.Context) {
 			p.change(2500)
 			if n := p.count(); n < 12 {
 				t.Errorf("%d frames for 2500 changes at once, want no more than 1000 held", n)
 			}
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(step)
 			synctest.Wait()
 			p.check(t)
 		})
@@ -216,7 +219,7 @@ func TestPacing(t *testing.T) {
 // Who joins while changes are held sees them in its snapshot, or as what it missed, and never twice.
 func TestJoinWhileHeld(t *testing.T) {
 	t.Parallel()
-	inPace(t, 100, func(p *paced, ctx context.Context) {
+	inPace(t, fanout.DefaultWriteRate, func(p *paced, ctx context.Context) {
 		p.change(14)
 		fresh := p.join(t, ctx, nil, func() {})
 		f, _ := fresh.Next()

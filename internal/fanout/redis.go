@@ -35,8 +35,9 @@ type RedisLog struct {
 	opts   LogOptions
 	hub    *hub
 
-	claim, begin, append, checkpoint *redis.Script
-	publish                          string // PUBLISH, or SPUBLISH on a cluster
+	claim, begin, checkpoint *redis.Script
+	append                   *batcher
+	publish                  string // PUBLISH, or SPUBLISH on a cluster
 }
 
 var _ Log = (*RedisLog)(nil)
@@ -47,7 +48,7 @@ func NewRedisLog(client redis.UniversalClient, keys *Keyring, opts LogOptions) *
 	l := &RedisLog{
 		client: client, keys: keys, opts: opts.withDefaults(), publish: "PUBLISH",
 		claim: redis.NewScript(claimSource), begin: redis.NewScript(beginSource),
-		append: redis.NewScript(appendSource), checkpoint: redis.NewScript(checkpointSource),
+		append: newBatcher(client, redis.NewScript(appendSource)), checkpoint: redis.NewScript(checkpointSource),
 	}
 	if _, ok := client.(*redis.ClusterClient); ok {
 		l.publish = "SPUBLISH"
@@ -117,7 +118,7 @@ func (l *RedisLog) Append(
 			args = append(args, t, i)
 		}
 	}
-	seq, err := l.outcome(l.append.Run(ctx, l.client, keysOf(conf), args...))
+	seq, err := l.outcome(l.append.run(ctx, len(p.body), keysOf(conf), args))
 	if err != nil {
 		return conference.Position{}, fmt.Errorf("fanout: append: %w", err)
 	}

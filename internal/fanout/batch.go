@@ -1,0 +1,114 @@
+package fanout
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/time/rate"
+)
+
+const (
+	// appendRate is how many round trips a second a worker makes for appends before it puts those of several conferences
+	// into one: a round trip costs about the same whether it carries one append or ten. It bounds how long an append waits
+	// for others to 4 ms, which with a feed's step (DefaultWriteRate) stays below 10 ms.
+	appendRate = 250
+	// appendBurst is how many round trips may be made at once before anything waits.
+	appendBurst = 20
+	// batchBytes is how much may wait; beyond, it goes at once.
+	batchBytes = 1 << 20
+	// batchTimeout bounds the round trip of a batch. Whoever has given up by then isn't waited for.
+	batchTimeout = 3 * time.Second
+)
+
+// batcher runs one script for many conferences: alone while that is seldom asked for, else in one pipeline with what others
+// ask for in the same few milliseconds. Nothing else ties them together: each has its own answer, and what the connection
+// of a batch suffers each is told, as if it had been alone.
+type batcher struct {
+	client redis.UniversalClient
+	script *redis.Script
+	pace   *rate.Limiter // nil: nothing is put together
+
+	mu      sync.Mutex // a leaf
+	waiting []*batched // for the timer that was set with the first
+	bytes   int
+	timer   *time.Timer
+}
+
+// batched is one script call that waits.
+type batched struct {
+	keys []string
+	args []any
+	cmd  *redis.Cmd    // readable once done is closed
+	done chan struct{} // closed when the batch was answered, or has failed
+}
+
+func newBatcher(client redis.UniversalClient, script *redis.Script) *batcher {
+	b := &batcher{client: client, script: script}
+	// A cluster's pipeline is answered when its slowest shard has, and a shard that is down must not hold up the others.
+	if _, cluster := client.(*redis.ClusterClient); !cluster {
+		b.pace = rate.NewLimiter(appendRate, appendBurst)
+	}
+	return b
+}
+
+// run calls the script and waits for its answer, or until ctx is done. size is about how many bytes its arguments have.
+func (b *batcher) run(ctx context.Context, size int, keys []string, args []any) *redis.Cmd {
+	call := b.join(size, keys, args)
+	if call == nil {
+		return b.script.Run(ctx, b.client, keys, args...)
+	}
+	select {
+	case <-call.done:
+	case <-ctx.Done():
+		cmd := redis.NewCmd(ctx)
+		cmd.SetErr(ctx.Err())
+		return cmd
+	}
+	if redis.HasErrorPrefix(call.cmd.Err(), "NOSCRIPT") {
+		return b.script.Run(ctx, b.client, keys, args...) // which brings the script along
+	}
+	return call.cmd
+}
+
+// join lets a call wait for others; nil where it needn't.
+func (b *batcher) join(size int, keys []string, args []any) *batched {
+	if b.pace == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.waiting) == 0 {
+		now := time.Now()
+		wait := b.pace.ReserveN(now, 1).DelayFrom(now)
+		if wait <= 0 {
+			return nil
+		}
+		b.timer = time.AfterFunc(wait, b.send)
+	}
+	call := &batched{keys: keys, args: args, done: make(chan struct{})}
+	b.waiting = append(b.waiting, call)
+	if b.bytes += size; b.bytes > batchBytes {
+		b.timer.Reset(0)
+	}
+	return call
+}
+
+// send makes the round trip of all that wait.
+func (b *batcher) send() {
+	b.mu.Lock()
+	calls := b.waiting
+	b.waiting, b.bytes = nil, 0
+	b.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
+	defer cancel()
+	pipe := b.client.Pipeline()
+	for _, c := range calls {
+		c.cmd = pipe.EvalSha(ctx, b.script.Hash(), c.keys, c.args...)
+	}
+	_, _ = pipe.Exec(ctx) // each call has its own error
+	for _, c := range calls {
+		close(c.done)
+	}
+}
