@@ -43,7 +43,7 @@ func TestHandler(t *testing.T) {
 		{"index has one address", "GET", "/page/index.html", 404, "application/problem+json", `"status":404`},
 		{"no listing", "GET", "/page/", 404, "application/problem+json", `"status":404`},
 		{"no climbing", "GET", "/page/../page.go", 404, "application/problem+json", `"status":404`},
-		{"unknown", "GET", "/nothing", 404, "application/problem+json", `"title":"not found"`},
+		{"unknown", "GET", "/nothing", 404, "application/problem+json", `"title":"Not Found"`},
 		{"post", "POST", "/", 405, "application/problem+json", `"status":405`},
 		{"post config", "POST", "/page/config.json", 405, "application/problem+json", `"status":405`},
 	}
