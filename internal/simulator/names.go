@@ -1,14 +1,16 @@
 package simulator
 
-import "strconv"
+import (
+	"hash/crc32"
+	"strconv"
+)
 
 // someName is a name for the next person: from a list to look at in a lively world, else numbered, and now and then one
 // that tries the decoders and the pages behind.
 func (w *world) someName() string {
 	n := w.next()
 	if w.lively {
-		given, family := givenNames(), familyNames()
-		return given[w.rng.IntN(len(given))] + " " + family[w.rng.IntN(len(family))]
+		return livelyName(w.id, n)
 	}
 	switch w.rng.IntN(20) {
 	case 0:
@@ -21,6 +23,16 @@ func (w *world) someName() string {
 		return "line\nbreak\t" + strconv.Itoa(n)
 	}
 	return "Person " + strconv.Itoa(n)
+}
+
+// livelyName is the n-th name of a world. None comes twice before all have come, so that nobody who looks on takes one
+// person for another.
+func livelyName(world string, n int) string {
+	given, family := givenNames(), familyNames()
+	const step = 367 // a prime, and no divisor of the number of names
+	start := int(crc32.ChecksumIEEE([]byte(world)) % 10_000)
+	i := (start + n*step) % (len(given) * len(family))
+	return given[i%len(given)] + " " + family[i/len(given)]
 }
 
 func givenNames() []string {

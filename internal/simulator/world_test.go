@@ -392,3 +392,17 @@ func TestAppendString(t *testing.T) {
 		}
 	})
 }
+
+// Symptom: the demo showed a person in the conference whom it listed among the invited as not there: another of the same name.
+func TestLivelyNamesAreUnique(t *testing.T) {
+	t.Parallel()
+	for _, world := range []string{"959826094", "971535644"} {
+		seen := map[string]bool{}
+		for n := range len(givenNames()) * len(familyNames()) {
+			seen[livelyName(world, n)] = true
+		}
+		if want := len(givenNames()) * len(familyNames()); len(seen) != want {
+			t.Errorf("names of world %s = %d, want %d", world, len(seen), want)
+		}
+	}
+}
