@@ -174,6 +174,15 @@ func (w *world) connect(scopes Scopes, confs ...string) *client {
 	return c
 }
 
+// follow opens a connection and subscribes to the conference 900.
+func (w *world) follow() (*client, *fakeSub) {
+	w.t.Helper()
+	c := w.connect(ScopeRead)
+	c.send(`{"type":"subscribe","conference":"900","topics":[]}`)
+	c.next()
+	return c, <-w.src.subs
+}
+
 func (c *client) greet() {
 	c.t.Helper()
 	if err := json.Unmarshal([]byte(c.next()), &c.welcome); err != nil || c.welcome["type"] != "welcome" {

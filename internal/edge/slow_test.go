@@ -28,10 +28,7 @@ func TestSlowReaderThatTakesNothing(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w := bubble(t, nil)
-				c := w.connect(ScopeRead)
-				c.send(`{"type":"subscribe","conference":"900","topics":[]}`)
-				c.next()
-				sub := <-w.src.subs
+				c, sub := w.follow()
 				big := text("snapshot", `"`+strings.Repeat("x", 1<<20)+`"`)
 				sub.put(big, text("delta", `{"seq":2}`))
 				if tt.resumes == 0 {
@@ -62,10 +59,7 @@ func TestSlowReaderThatTakesALittle(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := bubble(t, nil)
-		c := w.connect(ScopeRead)
-		c.send(`{"type":"subscribe","conference":"900","topics":[]}`)
-		c.next()
-		sub := <-w.src.subs
+		c, sub := w.follow()
 		// The client reads what its library reads at once, 4 KiB, every 25 s: the message takes it more than an hour.
 		msg := `"` + strings.Repeat("x", 1<<20) + `"`
 		sub.put(text("snapshot", msg), text("delta", `{"seq":2}`))
@@ -99,10 +93,7 @@ func TestWakeDoesNotBlock(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := bubble(t, nil)
-		c := w.connect(ScopeRead)
-		c.send(`{"type":"subscribe","conference":"900","topics":[]}`)
-		c.next()
-		sub := <-w.src.subs
+		c, sub := w.follow()
 		sub.put(text("delta", `{"seq":1}`)) // nobody reads it: the writer is stuck
 		synctest.Wait()
 		start := time.Now()

@@ -18,10 +18,7 @@ func TestHeartbeat(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := bubble(t, nil)
-		c := w.connect(ScopeRead)
-		c.send(`{"type":"subscribe","conference":"900","topics":[]}`)
-		c.next()
-		sub := <-w.src.subs
+		c, sub := w.follow()
 		for range 5 {
 			last := time.Now()
 			msg := c.next()
@@ -172,10 +169,7 @@ func TestPings(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := bubble(t, nil)
-		c := w.connect(ScopeRead)
-		c.send(`{"type":"subscribe","conference":"900","topics":[]}`)
-		c.next()
-		sub := <-w.src.subs
+		c, sub := w.follow()
 		// The client pings, and reads nothing for 20 s: longer than a library waits to write a pong.
 		pinged := make(chan error, 1)
 		go func() { pinged <- c.ws.Ping(context.Background()) }()
