@@ -15,8 +15,8 @@ import (
 )
 
 var (
-	tokenLife = flag.Duration("oracle.tokenlife", 2*time.Second, "life of control tokens in TestControlTokenIsRefreshed")
-	tokenRun  = flag.Duration("oracle.tokenrun", 5*time.Second, "how long TestControlTokenIsRefreshed runs")
+	tokenLife = flag.Duration("oracle.tokenlife", 5*time.Second, "life of control tokens in TestControlTokenIsRefreshed")
+	tokenRun  = flag.Duration("oracle.tokenrun", 11*time.Second, "how long TestControlTokenIsRefreshed runs")
 )
 
 // awaitLink follows a conference's link until ok holds.
