@@ -58,11 +58,8 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, etag string, body
 	h := w.Header()
 	h.Set("Cache-Control", "private, no-cache")
 	h.Add("Vary", "Accept-Encoding")
-	zip := (body == nil || len(body) >= minGzip) && acceptsGzip(r.Header.Values("Accept-Encoding"))
+	zip := len(body) >= minGzip && acceptsGzip(r.Header.Values("Accept-Encoding"))
 	if etag != "" {
-		if zip { // two encodings aren't the same bytes (RFC 9110, section 8.8.1)
-			etag = "W/" + etag
-		}
 		h.Set("ETag", etag)
 	}
 	if body == nil {

@@ -38,7 +38,8 @@
 // Choices that the protocol leaves open, each with its test:
 //   - An event stream begins with welcome and subscribed, which have no id (TestEvents); a refused one is an HTTP status, since
 //     an EventSource needs that to stop (TestEventsRefused).
-//   - The ETag of a compressed document is weak, since strong ones would have to differ (TestDocument).
+//   - The ETag of a document is the contract's, compressed or not: ranges aren't served, and Vary parts the encodings
+//     (TestDocument).
 //   - A successful auth is answered by a further welcome that carries the request's id (TestAuth).
 //   - A renewed token that no longer allows a live subscription closes the connection with 4403: there is no reason word
 //     for taking a single subscription away (TestAuth).
