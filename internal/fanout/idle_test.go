@@ -1,10 +1,12 @@
 package fanout_test
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -226,4 +228,23 @@ func TestClusterProbes(t *testing.T) {
 		t.Error("an owner is told though its slot has not moved")
 	default:
 	}
+}
+
+// A memory log forgets what nobody has touched for long, but not what is held.
+func TestMemoryLogKeepsWhatIsHeld(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := fanout.NewMemoryLog(fanout.LogOptions{KeyTTL: time.Hour})
+		held, abandoned := fanouttest.StartOwner(t, log, "held"), fanouttest.StartOwner(t, log, "abandoned")
+		defer log.Hold(held.Conf, make(chan struct{}, 1))()
+		log.Hold(abandoned.Conf, make(chan struct{}, 1))()
+		time.Sleep(2 * time.Hour)
+		fanouttest.StartOwner(t, log, "another") // is when the log looks
+		if _, err := log.Append(t.Context(), held.Conf, held.Claim, held.Pos, nil); err != nil {
+			t.Errorf("Append to a conference that is held = %v", err)
+		}
+		if _, err := log.Append(t.Context(), abandoned.Conf, abandoned.Claim, abandoned.Pos, nil); !errors.Is(err, conference.ErrEpoch) {
+			t.Errorf("Append to an abandoned conference = %v, want ErrEpoch", err)
+		}
+	})
 }

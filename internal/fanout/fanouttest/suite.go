@@ -31,6 +31,7 @@ func TestLog(t *testing.T, open Open) {
 		{"appends are placed", testPlace},
 		{"an append is repeated as done", testRetry},
 		{"an append without changes asks only", testProbe},
+		{"an owner holds and lets go", testHold},
 		{"a checkpoint's memory comes back", testMemory},
 		{"a checkpoint needs its place", testCheckpointPlace},
 		{"begin replaces everything", testBeginAgain},
@@ -179,6 +180,20 @@ func testProbe(t *testing.T, open Open) {
 	if got := load(t, log, o.Conf).Position; got != o.Pos {
 		t.Errorf("the log moved to %v, want %v", got, o.Pos)
 	}
+}
+
+// testHold: nothing that an owner does rests on its Hold.
+func testHold(t *testing.T, open Open) {
+	log := open(t, fanout.LogOptions{})
+	o := StartOwner(t, log, Conf(t))
+	first, second := log.Hold(o.Conf, make(chan struct{}, 1)), log.Hold(o.Conf, make(chan struct{}, 1))
+	o.Append(t, Set("p1", "Ann"))
+	first()
+	first()
+	o.Append(t, Set("p2", "Bob"))
+	second()
+	o.Append(t)
+	wantDoc(t, load(t, log, o.Conf).Doc, Set("p0", "Null"), Set("p1", "Ann"), Set("p2", "Bob"))
 }
 
 func testMemory(t *testing.T, open Open) {
