@@ -60,52 +60,93 @@ func order(it item, candidates []candidate) []candidate {
 	return out
 }
 
-// share is the most that one of n workers is given of so many conferences: a tenth above the mean. Chance alone would leave
-// one of three workers more than a fifth off now and then.
-func share(conferences, n int) int {
-	return (conferences*11 + 10*n - 1) / (10 * n)
+// share is the least and the most that one of n workers is given of so many conferences: about a seventh off the mean. Chance
+// alone would leave one of three workers more than a fifth off now and then; a narrower band would move more conferences
+// whenever a worker comes or goes.
+func share(conferences, n int) (least, most int) {
+	return conferences * 17 / (20 * n), (conferences*23 + 20*n - 1) / (20 * n)
+}
+
+// placement is a placing under way.
+type placement struct {
+	candidates []candidate
+	placed     map[string]string
+	load       map[string]int
 }
 
 // place gives each conference to the first worker in its order that has room, and is the same on all workers that see the
 // same. What finds no room anywhere is left out. A conference whose first choice has its share passes to the next; where
-// all of them have, room alone counts.
+// all of them have, room alone counts. A worker that comes out with too little takes from the others.
 func place(items []item, candidates []candidate) map[string]string {
-	placed := make(map[string]string, len(items))
+	p := placement{candidates: candidates, placed: make(map[string]string, len(items)), load: make(map[string]int, len(candidates))}
 	if len(candidates) == 0 {
-		return placed
+		return p.placed
 	}
-	most := share(len(items), len(candidates))
+	least, most := share(len(items), len(candidates))
+	// The order in which conferences choose has to be the same everywhere, and not that of their names.
+	list := sortedFor("", items)
+	var rest []item
+	for _, it := range list {
+		if !p.take(it, func(c candidate) int { return min(c.max, most) }) {
+			rest = append(rest, it)
+		}
+	}
+	for _, it := range rest {
+		p.take(it, func(c candidate) int { return c.max })
+	}
+	p.level(items, least)
+	return p.placed
+}
+
+// sortedFor is the conferences by how much they want a worker, the least first; by that of no worker they are just mixed.
+func sortedFor(worker string, items []item) []item {
 	type ranked struct {
 		item
 		priority uint64
 	}
-	// The order in which conferences choose has to be the same everywhere, and not that of their names.
 	list := make([]ranked, len(items))
 	for i, it := range items {
-		list[i] = ranked{it, weight("", it.conf)}
+		list[i] = ranked{it, weight(worker, it.conf)}
 	}
 	slices.SortFunc(list, func(a, b ranked) int {
 		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.conf, b.conf))
 	})
-	load := make(map[string]int, len(candidates))
-	take := func(it item, limit func(candidate) int) bool {
-		for _, c := range order(it, candidates) {
-			if load[c.incarnation] < limit(c) {
-				load[c.incarnation]++
-				placed[it.conf] = c.incarnation
-				return true
+	out := make([]item, len(list))
+	for i, l := range list {
+		out[i] = l.item
+	}
+	return out
+}
+
+// take gives a conference to the first worker in its order that has less than its limit.
+func (p *placement) take(it item, limit func(candidate) int) bool {
+	for _, c := range order(it, p.candidates) {
+		if p.load[c.incarnation] < limit(c) {
+			p.load[c.incarnation]++
+			p.placed[it.conf] = c.incarnation
+			return true
+		}
+	}
+	return false
+}
+
+// level gives workers that have less than their share, and room, the conferences that want them most, of those that others
+// can spare.
+func (p *placement) level(items []item, least int) {
+	poor := slices.DeleteFunc(slices.Clone(p.candidates), func(c candidate) bool {
+		return p.load[c.incarnation] >= min(c.max, least)
+	})
+	slices.SortFunc(poor, func(a, b candidate) int { return cmp.Compare(a.incarnation, b.incarnation) })
+	for _, c := range poor {
+		for _, it := range slices.Backward(sortedFor(c.worker, items)) {
+			if p.load[c.incarnation] >= min(c.max, least) {
+				break
+			}
+			if from, ok := p.placed[it.conf]; ok && it.fits(c) && from != c.incarnation && p.load[from] > least {
+				p.load[from]--
+				p.load[c.incarnation]++
+				p.placed[it.conf] = c.incarnation
 			}
 		}
-		return false
 	}
-	var rest []item
-	for _, l := range list {
-		if !take(l.item, func(c candidate) int { return min(c.max, most) }) {
-			rest = append(rest, l.item)
-		}
-	}
-	for _, it := range rest {
-		take(it, func(c candidate) int { return c.max })
-	}
-	return placed
 }
