@@ -40,5 +40,5 @@
 // Non-goals: what a session does (Holder), who may append after all (the log's own fence, fanout), what clients are told.
 //
 // TestEachConferenceIsHeldOnce, TestDeath, TestCutOffWorkerStopsAndReturns, TestStoreAwayForAll, TestSuccessorDies and
-// TestProviderClosesOlderLinks hold these.
+// TestProviderClosesOlderLinks hold these, and TestRoughly all of them together over a bad network.
 package ownership

@@ -2,8 +2,6 @@ package ownership
 
 import (
 	"context"
-	"errors"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -58,6 +56,9 @@ func (a *actor) considerMove(ctx context.Context, c *conf, now time.Time, moving
 		// A proposal that seemed to fail.
 		a.work.steps = append(a.work.steps, step{conf: c.id, action: withdraw})
 		return
+	case c.prepared:
+		a.resume(ctx, c)
+		return
 	default:
 		a.considerProposal(c, now, moving)
 		return
@@ -71,6 +72,9 @@ func (a *actor) considerMove(ctx context.Context, c *conf, now time.Time, moving
 	switch {
 	case o.failed:
 		a.work.steps = append(a.work.steps, step{conf: c.id, action: withdraw})
+	case !o.proposed && c.rec.to == o.to:
+		a.prepare(ctx, c, o) // though the answer was lost
+		a.changed()
 	case !o.proposed:
 		way := proposed
 		if o.breaks {
@@ -189,21 +193,27 @@ func (a *actor) considerIncoming(ctx context.Context, c *conf, now time.Time) {
 		a.work.steps = append(a.work.steps, step{conf: c.id, action: decline})
 		return
 	}
-	if c.rec.phase == breaking {
-		a.work.steps = append(a.work.steps, step{conf: c.id, action: accept})
-		return
-	}
-	if c.hold == nil {
-		if c.rec.phase != proposed {
-			return // a breaking one, or a run that has ended: the owner will let go, or give up
-		}
-		c.in = &incoming{}
-		a.start(ctx, c, true, now)
-		return
-	}
 	in := c.in
 	switch {
-	case c.stopping || in == nil:
+	case c.stopping:
+	case c.rec.phase == breaking:
+		a.stopHold(c) // from before this worker's lease was lost
+		if c.hold == nil {
+			c.in = &incoming{}
+			a.work.steps = append(a.work.steps, step{conf: c.id, action: accept})
+		}
+	case c.hold == nil && c.rec.phase == proposed:
+		c.in = &incoming{}
+		a.start(ctx, c, true, now)
+	case c.hold == nil && in != nil:
+		// A breaking one that was accepted: the owner will let go.
+	case in == nil:
+		// A run from before this worker's lease was lost can't be the successor's, and one that has ended neither. While it
+		// stays, its link is one too many.
+		a.stopHold(c)
+		if c.hold == nil {
+			a.work.steps = append(a.work.steps, step{conf: c.id, action: decline})
+		}
 	case c.rec.phase == proposed && in.live:
 		a.work.steps = append(a.work.steps, step{conf: c.id, action: accept})
 	case c.rec.phase == offered:
@@ -242,54 +252,6 @@ func (a *actor) told(c *conf, h *Hold, e holdEvent) {
 	}
 }
 
-// doWork tells the store the next part of what the last scan found: first what somebody waits for.
-func (a *actor) doWork(ctx context.Context) {
-	w := &a.work
-	switch {
-	case len(w.steps) > 0:
-		a.doSteps(ctx, cut(&w.steps))
-	case len(w.claims) > 0:
-		a.doClaims(ctx, cut(&w.claims))
-	case len(w.releases) > 0:
-		a.doReleases(ctx, cut(&w.releases))
-	case len(w.looks) > 0:
-		a.doLooks(ctx, cut(&w.looks))
-	default:
-		a.doForgets(ctx, cut(&w.forgets))
-	}
-}
-
-// cut takes the first batch off a list.
-func cut[T any](list *[]T) []T {
-	n := min(len(*list), claimBatch)
-	batch := (*list)[:n:n]
-	*list = (*list)[n:]
-	return batch
-}
-
-func (a *actor) doSteps(ctx context.Context, steps []step) {
-	me := a.me
-	a.call(ctx, func(ctx context.Context) message {
-		done, err := a.cfg.Store.advance(ctx, me, steps)
-		return func(ctx context.Context, a *actor, now time.Time) {
-			a.changed()
-			if err != nil {
-				a.away(err, now)
-				return
-			}
-			if me != a.me {
-				return
-			}
-			for i, st := range steps {
-				if c := a.confs[st.conf]; c != nil {
-					a.stepped(ctx, c, st, done[i], now)
-				}
-			}
-			a.lookBy(now)
-		}
-	})
-}
-
 // stepped takes in what became of a step.
 func (a *actor) stepped(ctx context.Context, c *conf, st step, done bool, now time.Time) {
 	o := c.out
@@ -301,10 +263,8 @@ func (a *actor) stepped(ctx context.Context, c *conf, st step, done bool, now ti
 			c.out = nil
 			c.shun(st.to, now)
 		default:
-			o.proposed = true
 			c.rec.to, c.rec.phase = st.to, st.phase
-			a.ask(ctx, c, moot(Session.Prepare))
-			a.log.Info("handing over a conference", telemetry.Conference(c.id), zap.String("to", st.to))
+			a.prepare(ctx, c, o)
 		}
 	case makeOffer:
 		if o != nil && done {
@@ -319,7 +279,7 @@ func (a *actor) stepped(ctx context.Context, c *conf, st step, done bool, now ti
 		if o == nil {
 			return
 		}
-		a.goOn(ctx, c)
+		c.out = nil // and then the session is told, by the next scan
 		c.shun(o.to, now)
 		a.log.Warn("handover came to nothing", telemetry.Conference(c.id), zap.String("to", o.to))
 	case accept:
@@ -330,14 +290,6 @@ func (a *actor) stepped(ctx context.Context, c *conf, st step, done bool, now ti
 		if done {
 			c.rec.to, c.rec.phase = "", ""
 		}
-	}
-}
-
-// goOn ends a handover that came to nothing.
-func (a *actor) goOn(ctx context.Context, c *conf) {
-	c.out = nil
-	if c.session != nil {
-		a.ask(ctx, c, moot(Session.Resume))
 	}
 }
 
@@ -356,12 +308,38 @@ func (a *actor) ask(ctx context.Context, c *conf, do func(Session, context.Conte
 	})
 }
 
-// moot makes a call of a session whose failure needs no answer: the run has ended then, and the next scan knows.
-func moot(do func(Session, context.Context) error) func(Session, context.Context) message {
-	return func(s Session, ctx context.Context) message {
-		_ = do(s, ctx)
+// prepare lets the session know that a successor dials. That this fails needs no answer: its dial is one too many then.
+func (a *actor) prepare(ctx context.Context, c *conf, o *outgoing) {
+	o.proposed, c.prepared = true, true
+	a.ask(ctx, c, func(s Session, ctx context.Context) message {
+		_ = s.Prepare(ctx)
 		return nil
+	})
+	a.log.Info("handing over a conference", telemetry.Conference(c.id), zap.String("to", o.to))
+}
+
+// resume lets the session know that the handover came to nothing, again and again until it has heard: it appends nothing
+// before. Until then no other handover begins.
+func (a *actor) resume(ctx context.Context, c *conf) {
+	if c.resuming {
+		return
 	}
+	c.resuming = true
+	h := c.hold
+	a.ask(ctx, c, func(s Session, ctx context.Context) message {
+		err := s.Resume(ctx)
+		return func(_ context.Context, a *actor, now time.Time) {
+			if c.hold != h {
+				return
+			}
+			c.resuming, c.prepared = false, err != nil
+			if err != nil { // too slow, or its run has ended, which is about to be known
+				a.scanBy(now.Add(stepInterval))
+				return
+			}
+			a.changed()
+		}
+	})
 }
 
 // shun leaves a successor that came to nothing alone for a while.
@@ -370,107 +348,4 @@ func (c *conf) shun(name string, now time.Time) {
 		c.avoid = map[string]time.Time{}
 	}
 	c.avoid[name] = now.Add(avoidance)
-}
-
-func (a *actor) doClaims(ctx context.Context, confs []string) {
-	me, previous := a.me, a.previous
-	a.call(ctx, func(ctx context.Context) message {
-		answers, err := a.cfg.Store.claim(ctx, me, previous, confs)
-		return func(ctx context.Context, a *actor, now time.Time) {
-			a.changed()
-			switch {
-			case errors.Is(err, errLost):
-				a.lose(ctx, now)
-				return
-			case err != nil:
-				a.away(err, now)
-				return
-			case me != a.me:
-				return
-			}
-			for i, conf := range confs {
-				if c := a.confs[conf]; c != nil && answers[i].ok {
-					a.won(c, answers[i], now)
-				}
-			}
-			a.lookBy(now)
-		}
-	})
-}
-
-// won takes over a conference that was claimed; the next scan starts its run, where there isn't one that waits.
-func (a *actor) won(c *conf, answer claimed, now time.Time) {
-	c.rec.owner, c.rec.term, c.rec.to, c.rec.phase, c.rec.offer = a.me, answer.term, "", "", nil
-	if answer.reason == reasonAgain {
-		return
-	}
-	c.wonAt = now
-	a.cfg.Metrics.Takeover(string(answer.reason))
-	level := zap.InfoLevel
-	if answer.reason == ReasonStart {
-		level = zap.DebugLevel // what becomes of it is the session's to say
-	}
-	a.log.Log(level, "took over a conference", telemetry.Conference(c.id), telemetry.Reason(string(answer.reason)),
-		zap.Uint64("term", answer.term))
-	if c.hold != nil {
-		c.hold.give(nil) // where no offer came, none will
-	}
-}
-
-func (a *actor) doReleases(ctx context.Context, confs []string) {
-	me := a.me
-	a.call(ctx, func(ctx context.Context) message {
-		err := a.cfg.Store.release(ctx, me, confs)
-		return func(_ context.Context, a *actor, now time.Time) {
-			a.changed()
-			if err != nil {
-				a.away(err, now)
-				return
-			}
-			for _, conf := range confs {
-				c := a.confs[conf]
-				if c == nil || c.rec.owner != me {
-					continue
-				}
-				c.rec.owner, c.rec.to, c.rec.phase, c.releaseNext = "", "", "", false
-				if a.drain != nil && a.drain.over {
-					a.drain.released++
-				}
-				a.log.Debug("released a conference", telemetry.Conference(conf))
-			}
-			a.lookBy(now)
-		}
-	})
-}
-
-func (a *actor) doLooks(ctx context.Context, confs []string) {
-	me := a.me
-	a.call(ctx, func(ctx context.Context) message {
-		records, err := a.cfg.Store.look(ctx, me, confs)
-		return func(_ context.Context, a *actor, now time.Time) {
-			a.changed()
-			if err != nil {
-				a.away(err, now)
-				return
-			}
-			for _, r := range records {
-				a.record(r, now)
-				a.confs[r.conf].asked = now
-			}
-		}
-	})
-}
-
-func (a *actor) doForgets(ctx context.Context, confs []string) {
-	confs = slices.Clone(confs)
-	a.call(ctx, func(ctx context.Context) message {
-		err := a.cfg.Store.forget(ctx, confs)
-		return func(_ context.Context, a *actor, now time.Time) {
-			if err != nil {
-				a.away(err, now)
-				return
-			}
-			a.lookBy(now)
-		}
-	})
 }

@@ -27,8 +27,8 @@ func (a *actor) poll(ctx context.Context, m mode, now time.Time) {
 		// The lease counts from before the question: the store's began later.
 		asked := time.Now()
 		v, err := a.cfg.Store.poll(ctx, q)
-		return func(ctx context.Context, a *actor, now time.Time) {
-			if a.polled(ctx, q, v, err, asked, now) {
+		return func(_ context.Context, a *actor, now time.Time) {
+			if a.polled(q, v, err, asked, now) {
 				a.answered = append(a.answered, asking...)
 			} else {
 				a.waiters = append(a.waiters, asking...)
@@ -38,14 +38,14 @@ func (a *actor) poll(ctx context.Context, m mode, now time.Time) {
 }
 
 // polled takes in what the store answered; false: nothing that is of use.
-func (a *actor) polled(ctx context.Context, q query, v view, err error, asked, now time.Time) bool {
+func (a *actor) polled(q query, v view, err error, asked, now time.Time) bool {
 	if err != nil {
 		a.away(err, now)
 		return false
 	}
 	// A mere look finds it out too: who isn't among the living must not act on what it sees.
 	if v.lost || !slices.ContainsFunc(v.workers, func(p peer) bool { return p.incarnation == q.me }) {
-		a.lose(ctx, now)
+		a.lose(now)
 		return false
 	}
 	a.back(now)
@@ -181,7 +181,7 @@ func (a *actor) watchLease(now time.Time) {
 }
 
 // lose begins a new incarnation: others may hold by now what this one did.
-func (a *actor) lose(ctx context.Context, now time.Time) {
+func (a *actor) lose(now time.Time) {
 	a.log.Warn("the fleet took this worker for dead, joining it anew", zap.Int("conferences", a.held))
 	a.back(now)
 	a.lease.end()
@@ -192,9 +192,7 @@ func (a *actor) lose(ctx context.Context, now time.Time) {
 		if c.hold != nil {
 			c.hold.setOwned(false)
 		}
-		if c.out != nil {
-			a.goOn(ctx, c) // as far as the gate lets it
-		}
+		c.out = nil // a session that was prepared is told, where the conference is still this worker's
 	}
 	a.changed()
 }

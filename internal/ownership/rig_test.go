@@ -17,7 +17,6 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
-	"confgate/internal/conference"
 	"confgate/internal/fanout/fanouttest"
 )
 
@@ -150,6 +149,9 @@ type rig struct {
 	most     map[string]int // overlapping links of a conference at most
 	// deaf has a worker's successors never come live; mute has them not catch up by themselves.
 	deaf map[string]bool
+	// lag is how long a session takes for whatever it does next, and breaks whether it ends by itself now; nil: not at all.
+	lag    func() time.Duration
+	breaks func() bool
 	// wrong is the first broken rule.
 	wrong error
 }
@@ -334,111 +336,6 @@ func (r *rig) heldBy(confs []string, workers ...string) {
 		}
 		return len(held) == len(confs)
 	})
-}
-
-// fakeHolder opens sessions of one worker.
-type fakeHolder struct {
-	r      *rig
-	worker string
-}
-
-func (f fakeHolder) Open(h *Hold) (Session, error) {
-	s := &fakeSession{r: f.r, worker: f.worker, hold: h, fence: make(chan struct{})}
-	f.r.change(func() { f.r.opened++ })
-	return s, nil
-}
-
-// fakeSession is a session without a link: it notes that it would have one.
-type fakeSession struct {
-	r      *rig
-	worker string
-	hold   *Hold
-	fence  chan struct{}
-
-	// Guarded by the rig's lock.
-	linked, prepared, frozen bool
-	offer                    string
-	passwords                []string
-}
-
-func (s *fakeSession) Run(ctx context.Context) error {
-	s.r.change(func() { s.r.sessions = append(s.r.sessions, s) })
-	defer s.r.change(func() {
-		s.linked = false
-		s.r.sessions = slices.DeleteFunc(s.r.sessions, func(o *fakeSession) bool { return o == s })
-	})
-	if s.hold.Successor {
-		s.link()
-		s.r.mu.Lock()
-		deaf := s.r.deaf[s.worker]
-		s.r.mu.Unlock()
-		if deaf {
-			<-ctx.Done()
-			return nil
-		}
-		s.hold.Live()
-		select {
-		case offer := <-s.hold.Offered():
-			s.r.change(func() { s.offer = string(offer) })
-		case <-ctx.Done():
-			return nil
-		}
-		s.hold.CaughtUp()
-	}
-	if s.hold.Gate(ctx) != nil {
-		return nil
-	}
-	if !s.hold.Successor {
-		s.link()
-	}
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-s.fence:
-		return conference.ErrFenced
-	}
-}
-
-// link notes a link, and how many of the conference there are with it.
-func (s *fakeSession) link() {
-	s.r.change(func() {
-		s.linked = true
-		n := 0
-		for _, o := range s.r.sessions {
-			if o.linked && o.hold.Conference == s.hold.Conference {
-				n++
-			}
-		}
-		s.r.most[s.hold.Conference] = max(s.r.most[s.hold.Conference], n)
-	})
-}
-
-func (s *fakeSession) Prepare(context.Context) error {
-	s.r.change(func() { s.prepared = true })
-	return nil
-}
-
-func (s *fakeSession) Offer(context.Context) ([]byte, error) {
-	s.r.change(func() {
-		if s.frozen {
-			s.r.wrong = fmt.Errorf("%s was asked twice for its offer of %s", s.worker, s.hold.Conference)
-		}
-		s.frozen = true
-	})
-	return []byte("offer of " + s.worker), nil
-}
-
-func (s *fakeSession) Resume(context.Context) error {
-	s.r.change(func() {
-		s.frozen, s.prepared = false, false
-		s.r.resumed++
-	})
-	return nil
-}
-
-func (s *fakeSession) SetPassword(_ context.Context, password []byte) error {
-	s.r.change(func() { s.passwords = append(s.passwords, string(password)) })
-	return nil
 }
 
 // session is the one that may append to a conference. Called with the lock.

@@ -33,6 +33,8 @@ type conf struct {
 	newPassword bool          // the stored password is another one than the run was given
 	releaseNext bool          // the record is to go when the run has ended
 	asking      chan struct{} // closed when the session has done what it was last asked
+	prepared    bool          // the session was told that a successor dials
+	resuming    bool          // and is being told that it came to nothing
 	in          *incoming
 	out         *outgoing
 
@@ -219,6 +221,7 @@ func (a *actor) considerOwn(ctx context.Context, c *conf, in bool, now time.Time
 	default:
 		// Who has made an offer has said that it appends no more.
 		c.hold.setOwned(c.out == nil || !c.out.made)
+		c.hold.give(nil) // a successor's run that was told no offer: its owner died, and the answer to the claim was lost
 		c.in = nil
 		a.renewPassword(ctx, c)
 		a.considerMove(ctx, c, now, moving)
@@ -260,6 +263,7 @@ func (a *actor) start(ctx context.Context, c *conf, successor bool, now time.Tim
 		return
 	}
 	c.hold, c.session, c.cancel, c.stopping, c.began, c.newPassword = h, session, cancel, false, now, false
+	c.prepared, c.resuming = false, false
 	a.held++
 	a.children.Go(func() {
 		err := session.Run(ctx)

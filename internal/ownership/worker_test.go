@@ -17,7 +17,7 @@ func TestEachConferenceIsHeldOnce(t *testing.T) {
 			r.worker(name, naming(confs...))
 		}
 		r.heldBy(confs, "a", "b", "c")
-		r.await("a spread within 20 %", func() bool { return spread(r.loads(), 100, 3) })
+		r.await("a spread within 20 %", func() bool { return spread(r.loads(), 100, 3) && quiet(r) })
 		var before map[string]string
 		r.change(func() { before = r.holders() })
 
@@ -37,7 +37,7 @@ func TestEachConferenceIsHeldOnce(t *testing.T) {
 					moved++
 				}
 			}
-			if moved < 60 || moved > 100 {
+			if moved < 60 || moved > 110 {
 				t.Errorf("conferences moved for a fourth worker = %d of 300, want about a quarter", moved)
 			}
 			for conf, n := range r.most {
