@@ -69,7 +69,7 @@ func TestGuard(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("GUARDED") != "" { // the process to be killed
 		p := shell(t, "exec sleep 600")
-		fmt.Fprintf(os.Stdout, "started %d.\n", p.cmd.Process.Pid)
+		_, _ = fmt.Fprintf(os.Stdout, "started %d.\n", p.cmd.Process.Pid)
 		p.Exit(t)
 		return
 	}
