@@ -72,8 +72,11 @@ func TestFollowerQueueIsBounded(t *testing.T) {
 			t.Errorf("after %d messages of a quarter of the bound: lost %v", i+1, lost)
 		}
 	}
-	if len(f.queue) != 4 || f.queued.Load() != queueBytes {
-		t.Errorf("%d messages of %d bytes are queued, want 4 of %d", len(f.queue), f.queued.Load(), queueBytes)
+	if f.bytes != queueBytes {
+		t.Errorf("%d bytes are queued, want %d", f.bytes, queueBytes)
+	}
+	if n := len(f.take(nil)); n != 4 || f.bytes != 0 {
+		t.Errorf("%d messages were queued, and %d bytes are left of them; want 4 and 0", n, f.bytes)
 	}
 	h.detach(f)
 	if len(h.channels) != 0 {

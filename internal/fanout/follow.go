@@ -21,16 +21,18 @@ func (l *RedisLog) Follow(
 	f := l.hub.attach(conf)
 	defer l.hub.detach(f)
 	t := &tail{log: l, conf: conf, mail: f, pos: from, deliver: deliver, fresh: true}
+	var messages []message
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case m := <-f.queue:
-			f.queued.Add(-int64(len(m.text)))
-			t.message(ctx, m)
 		case <-f.kick:
-			t.news(ctx)
 		}
+		messages = f.take(messages)
+		for _, m := range messages {
+			t.message(ctx, m)
+		}
+		t.news(ctx)
 	}
 }
 

@@ -17,7 +17,9 @@ const (
 	subscribeTimeout = time.Second
 	// queueBytes bounds the messages that wait for one follower; what is beyond is read from the stream.
 	queueBytes = 4 << 20
-	queueSize  = 1024
+	// queueKept is how many messages a queue keeps room for when it is empty. Most conferences never have that many at once,
+	// so it isn't made in advance.
+	queueKept = 64
 )
 
 // hub keeps the subscriptions of a worker: one connection (on a cluster one a shard) for all conferences that it follows.
@@ -51,12 +53,14 @@ type channel struct {
 // follower is one Follow call's mailbox. Any goroutine may put something in; nothing blocks.
 type follower struct {
 	conf   string
-	queue  chan message
-	queued atomic.Int64          // bytes in queue
 	resync atomic.Bool           // something may be missing: read the log
 	pulse  atomic.Pointer[pulse] // what the last poll said
 	asks   atomic.Bool           // whether it wants to be polled even if messages come
-	kick   chan struct{}         // one of the last three has something
+	kick   chan struct{}         // there is something here
+
+	mu    sync.Mutex // guards queue and bytes; a leaf
+	queue []message
+	bytes int
 }
 
 type message struct {
@@ -80,7 +84,7 @@ func newHub(client redis.UniversalClient, opts LogOptions) *hub {
 // attach begins to collect what happens to a conference. The follower is told to read the log once the subscription
 // stands, so that nothing falls between the two.
 func (h *hub) attach(conf string) *follower {
-	f := &follower{conf: conf, queue: make(chan message, queueSize), kick: make(chan struct{}, 1)}
+	f := &follower{conf: conf, kick: make(chan struct{}, 1)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	name := channelOf(conf)
@@ -119,15 +123,30 @@ func poke(kick chan<- struct{}) {
 
 // offer queues a message; one too many is dropped, and read from the stream later.
 func (f *follower) offer(m message) {
-	if f.queued.Add(int64(len(m.text))) <= queueBytes {
-		select {
-		case f.queue <- m:
-			return
-		default:
-		}
+	f.mu.Lock()
+	room := f.bytes+len(m.text) <= queueBytes
+	if room {
+		f.queue = append(f.queue, m)
+		f.bytes += len(m.text)
 	}
-	f.queued.Add(-int64(len(m.text)))
-	f.lost()
+	f.mu.Unlock()
+	if !room {
+		f.resync.Store(true)
+	}
+	poke(f.kick)
+}
+
+// take empties the queue. read is what was taken before and is of no use any more.
+func (f *follower) take(read []message) []message {
+	clear(read)
+	if cap(read) > queueKept {
+		read = nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	queue := f.queue
+	f.queue, f.bytes = read[:0], 0
+	return queue
 }
 
 func (f *follower) lost() {
