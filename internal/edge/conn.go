@@ -87,7 +87,7 @@ func newConn(s *Server, ident Identity) *conn {
 		c.rate = rate.NewLimiter(rate.Limit(n), 2*n)
 	}
 	c.sentAt(now)
-	c.expireAt(ident.Expires)
+	c.expireAt(ident.deadline(now))
 	return c
 }
 
@@ -347,7 +347,7 @@ func (c *conn) renew(m message) {
 		c.refuse(refusal{m.id, errForbidden, "token is of another subject"})
 	default:
 		c.ident = ident
-		c.expireAt(ident.Expires)
+		c.expireAt(ident.deadline(time.Now()))
 		c.enqueue(item{kind: itemRenew, typ: typeWelcome, bytes: c.appendWelcome(nil, m.id, ident), ident: ident})
 	}
 }

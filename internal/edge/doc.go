@@ -43,7 +43,8 @@
 //   - A successful auth is answered by a further welcome that carries the request's id (TestAuth).
 //   - A renewed token that no longer allows a live subscription closes the connection with 4403: there is no reason word
 //     for taking a single subscription away (TestAuth).
-//   - A token is good until its exp, and not a moment longer, for connections too (TestTokenExpires).
+//   - A live connection ends when its token's exp has passed; one that was admitted within the leeway only, when the
+//     leeway is over (TestTokenExpires).
 //   - Messages beyond the rate are refused with rate_limited; more than 100 refusals, one a second forgiven, close the
 //     connection with 4429 (TestRateLimit). A WebSocket ping counts as a message (TestPingFlood).
 //   - Binary frames, frames over 64 KiB and broken framing close with 4409 (TestNotThisProtocol); text that isn't a

@@ -252,7 +252,8 @@ func TestKeyAlgorithms(t *testing.T) {
 		{"RSA of 1024 bits", weak.sign(t, "weak"), ErrTokenInvalid},
 		{"key for encryption", encrypting.sign(t, "enc"), ErrTokenInvalid},
 		{"key for another algorithm", misused.sign(t, "misused"), ErrTokenInvalid},
-		{"expired", rs.sign(t, "r", func(c jwt.MapClaims) { c["exp"] = time.Now().Add(-time.Second).Unix() }), ErrTokenExpired},
+		{"expired", rs.sign(t, "r", func(c jwt.MapClaims) { c["exp"] = time.Now().Add(-31 * time.Second).Unix() }), ErrTokenExpired},
+		{"within the leeway", rs.sign(t, "r", func(c jwt.MapClaims) { c["exp"] = time.Now().Add(-29 * time.Second).Unix() }), nil},
 	}
 	is := newIssuer(t, http.StatusOK, body)
 	defer is.stop()

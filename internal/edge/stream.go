@@ -118,7 +118,7 @@ func (c *call) events() {
 	now := time.Now()
 	st := &stream{
 		s: s, session: rand.Text(), rc: http.NewResponseController(c.w), w: c.w, conf: c.conf,
-		view: conference.View(topics, p), expires: c.ident.Expires, wake: make(chan struct{}, 1),
+		view: conference.View(topics, p), expires: c.ident.deadline(now), wake: make(chan struct{}, 1),
 	}
 	st.last.Store(int64(now.Sub(s.started)))
 	defer s.release(st, c.ident.Subject, true)

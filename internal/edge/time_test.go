@@ -50,6 +50,7 @@ func TestTokenExpires(t *testing.T) {
 		{"renewed", time.Minute, []time.Duration{time.Hour}, time.Minute - time.Second + time.Hour},
 		{"renewed twice", time.Minute, []time.Duration{time.Minute, time.Minute}, 3*time.Minute - 2*time.Second},
 		{"renewed by a shorter one", time.Hour, []time.Duration{time.Minute}, time.Hour - time.Second + time.Minute},
+		{"admitted by the leeway", -10 * time.Second, nil, 20 * time.Second},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -18,8 +18,7 @@ import (
 const (
 	// MinSecret is the least size of an HMAC secret in bytes: what HS256's security rests on (RFC 7518, section 3.2).
 	MinSecret = 32
-	// TokenLeeway is how far an issuer's clock may be ahead of a worker's. It begins a token's life early and never prolongs
-	// it: a client that was closed as expired must not come back with the same token.
+	// TokenLeeway is how far the clocks of issuer and worker may differ.
 	TokenLeeway = 30 * time.Second
 	// maxToken bounds what is parsed, in bytes; a header line of a request is bounded alike.
 	maxToken = 16 << 10
@@ -100,6 +99,15 @@ func (id Identity) May(conf string) bool {
 // allows says whether the identity may read a conference under a profile.
 func (id Identity) allows(conf string, p conference.Profile) bool {
 	return id.Scopes.Has(ScopeRead) && id.May(conf) && p&^id.Scopes.Profile() == 0
+}
+
+// deadline is when a connection admitted now has to end: when its token expires, or, where that has expired already and
+// was admitted by the leeway, when the leeway is over. The zero time: never.
+func (id Identity) deadline(now time.Time) time.Time {
+	if !id.Expires.IsZero() && !now.Before(id.Expires) {
+		return id.Expires.Add(TokenLeeway)
+	}
+	return id.Expires
 }
 
 // Authenticator tells who presents a token; an empty one where the client sent none. Its errors are ErrNoToken,
@@ -203,8 +211,6 @@ func (a *Verifier) Authenticate(ctx context.Context, token string) (Identity, er
 		return Identity{}, ErrTokenExpired
 	case err != nil || c.Subject == "":
 		return Identity{}, ErrTokenInvalid
-	case !time.Now().Before(c.ExpiresAt.Time): // the parser allows the leeway here too
-		return Identity{}, ErrTokenExpired
 	}
 	return Identity{Subject: c.Subject, Scopes: ParseScopes(c.Scope), Conferences: c.Conf, Expires: c.ExpiresAt.Time}, nil
 }
