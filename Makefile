@@ -54,8 +54,8 @@ race: deps ## all tests under the race detector
 	CGO_ENABLED=1 $(GO) test -race -count=$(COUNT) ./...
 
 .PHONY: faults
-faults: deps ## processes under faults: thirty conferences, the operators' lease, a minute of random faults
-	$(GO) test -count=1 -v -timeout 15m ./internal/oracle/faults -args -faults.conferences 30 -faults.lease 3s -faults.time 1m
+faults: deps ## processes under faults for as long as the contract says, its figures as bounds, then a minute of random faults
+	$(GO) test -count=1 -v -timeout 20m ./internal/oracle/faults -args -faults.full -faults.conferences 30 -faults.lease 3s
 
 .PHONY: soak
 soak: deps ## random faults for SOAKTIME (default 30m); SEED picks others

@@ -27,6 +27,10 @@ type record struct {
 	accepted int
 	refused  int // of another claim than the newest that appended
 	claims   int // that appended, one after the other
+
+	last    time.Time     // of the newest append that was carried out, by the server's clock
+	unowned time.Duration // the longest time between two of those
+	until   time.Time     // its end
 }
 
 func newAudit() *audit { return &audit{confs: make(map[string]*record)} }
@@ -90,16 +94,28 @@ func (a *audit) read(ctx context.Context, addr string, begun func()) {
 		from, command, _ := strings.Cut(line, "] ")
 		if strings.HasSuffix(from, " lua") {
 			if strings.HasPrefix(strings.ToLower(command), `"xadd"`) && pending.conf != "" {
-				a.append(pending, true)
+				a.append(pending, true, timeOf(from))
 				pending = call{}
 			}
 			continue
 		}
 		if pending.conf != "" { // a repeat that was answered as done ends here too
-			a.append(pending, false)
+			a.append(pending, false, time.Time{})
 		}
 		pending = appendCall(command)
 	}
+}
+
+// timeOf is when the server says that something happened; the zero time where it doesn't.
+func timeOf(line string) time.Time {
+	seconds, _, _ := strings.Cut(strings.TrimPrefix(line, "+"), " ")
+	whole, part, _ := strings.Cut(seconds, ".")
+	sec, err := strconv.ParseInt(whole, 10, 64)
+	micro, errPart := strconv.ParseInt(part, 10, 64)
+	if err != nil || errPart != nil {
+		return time.Time{}
+	}
+	return time.Unix(sec, micro*1000)
 }
 
 // call is an append as its owner asked for it.
@@ -137,7 +153,7 @@ func appendCall(command string) call {
 	return call{conf: conf, term: term, nonce: words[7]}
 }
 
-func (a *audit) append(c call, accepted bool) {
+func (a *audit) append(c call, accepted bool, at time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r := a.confs[c.conf]
@@ -159,6 +175,10 @@ func (a *audit) append(c call, accepted bool) {
 			r.claims++
 		}
 		r.term, r.nonce = c.term, c.nonce
+		if gap := at.Sub(r.last); !r.last.IsZero() && gap > r.unowned {
+			r.unowned, r.until = gap, at
+		}
+		r.last = at
 	case !newest && c.term < r.term:
 		r.refused++
 	}
@@ -193,6 +213,28 @@ func (a *audit) check(t *testing.T, conferences int) (claims, refused int) {
 		refused += r.refused
 	}
 	return claims, refused
+}
+
+// begin starts to measure how long conferences get no append.
+func (a *audit) begin() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range a.confs {
+		r.unowned, r.last = 0, time.Time{}
+	}
+}
+
+// unowned is the longest time in which a conference got no append, since begin, and which one that was, until when. While
+// frames flow that is the time in which nobody owned it, and the pause that the provider makes between changes.
+func (a *audit) unowned() (longest time.Duration, conf string, until time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, r := range a.confs {
+		if r.unowned > longest {
+			longest, conf, until = r.unowned, id, r.until
+		}
+	}
+	return longest, conf, until
 }
 
 func (a *audit) refused() int {

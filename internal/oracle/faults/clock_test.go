@@ -3,10 +3,12 @@ package faults
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"go/build"
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,28 +18,40 @@ import (
 // fast is how far the clock of fastBinary is ahead.
 const fast = time.Minute
 
-// fastBinary builds a gateway whose time.Now is ahead: wall clocks can't be shifted for one process, and the gateway has no
-// switch for it. Its first build compiles the standard library too, later ones find it in the build cache.
+// fastBinary is a gateway whose clock is ahead, built once.
 func fastBinary(t *testing.T) string {
 	t.Helper()
+	path, err := fastBuild()
+	must(t, err)
+	return path
+}
+
+// fastBuild builds a gateway whose time.Now is ahead: wall clocks can't be shifted for one process, and the gateway has no
+// switch for it. Its first build compiles the standard library too, later ones find it in the build cache.
+var fastBuild = sync.OnceValues(func() (string, error) {
 	source := filepath.Join(build.Default.GOROOT, "src", "time", "time.go")
 	text, err := os.ReadFile(source)
-	must(t, err)
+	if err != nil {
+		return "", err
+	}
 	const read = "\tsec, nsec, mono := runtimeNow()\n"
 	if n := bytes.Count(text, []byte(read)); n != 1 {
-		t.Fatalf("time.Now reads the clock %d times in this Go, want once: adapt the patch", n)
+		return "", fmt.Errorf("time.Now reads the clock %d times in this Go, want once: adapt the patch", n)
 	}
-	dir := t.TempDir()
-	patched := filepath.Join(dir, "time.go")
-	must(t, os.WriteFile(patched, bytes.Replace(text, []byte(read), []byte(read+"\tsec += 60\n"), 1), 0o600))
+	dir := filepath.Dir(binary)
+	patched, file, out := filepath.Join(dir, "time.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "gateway-fast")
+	if err := os.WriteFile(patched, bytes.Replace(text, []byte(read), []byte(read+"\tsec += 60\n"), 1), 0o600); err != nil {
+		return "", err
+	}
 	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{source: patched}})
-	must(t, err)
-	file := filepath.Join(dir, "overlay.json")
-	must(t, os.WriteFile(file, overlay, 0o600))
-	out := filepath.Join(dir, "gateway")
-	must(t, oracletest.BuildGateway(out, "-overlay", file))
-	return out
-}
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(file, overlay, 0o600); err != nil {
+		return "", err
+	}
+	return out, oracletest.BuildGateway(out, "-overlay", file)
+})
 
 // A worker whose clock is a minute ahead holds, loses and takes over like any other.
 func TestFastClock(t *testing.T) {
@@ -57,15 +71,14 @@ func TestFastClock(t *testing.T) {
 
 	f.measure()
 	pass(*leaseOf + time.Second) // neither takes the other for dead
-	there, elsewhere := f.silences(w)
-	within(t, "longest silence without another fault", max(there, elsewhere), handover)
+	q := f.silences(t, w)
+	within(t, "longest silence without another fault", max(q.there, q.elsewhere), handover)
 	f.untouched(t, f.provider.Requests()["dial"])
 
 	f.measure()
 	w.kill(t)
 	f.settle(t)
-	_, elsewhere = f.silences(w)
-	within(t, "longest silence after its death", elsewhere, *leaseOf+2*time.Second)
+	within(t, "longest silence after its death", f.silences(t, w).elsewhere, *leaseOf+2*time.Second)
 	f.takeovers(t, "death", len(owned))
 	w.start(t)
 	f.settle(t)
@@ -77,8 +90,7 @@ func TestFastClock(t *testing.T) {
 	f.measure()
 	other.kill(t)
 	f.settle(t)
-	_, elsewhere = f.silences(other)
-	within(t, "longest silence after another's death", elsewhere, *leaseOf+2*time.Second)
+	within(t, "longest silence after another's death", f.silences(t, other).elsewhere, *leaseOf+2*time.Second)
 	other.start(t)
 	f.settle(t)
 	f.finish(t, outcome{overlaps: 2 * len(f.confs)})

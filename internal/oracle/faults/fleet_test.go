@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -143,6 +142,7 @@ func (f *fleet) startReaders(t *testing.T, secret string) {
 							r.silence.heard()
 						}
 					},
+					Notice: r.silence.notice,
 				}
 				r.Start(t)
 				f.readers = append(f.readers, r)
@@ -251,18 +251,7 @@ func (f *fleet) measure() {
 		r.silence.begin()
 	}
 	f.links.begin()
-}
-
-// silences is the longest one of the readers at home, where that is one of the given workers, and of all others.
-func (f *fleet) silences(workers ...*worker) (there, elsewhere time.Duration) {
-	for _, r := range f.readers {
-		if s := r.silence.end(); slices.Contains(workers, f.workers[r.home]) {
-			there = max(there, s)
-		} else {
-			elsewhere = max(elsewhere, s)
-		}
-	}
-	return there, elsewhere
+	f.audit.begin()
 }
 
 // outcome is what a fault may leave behind.
@@ -294,9 +283,10 @@ func (f *fleet) finish(t *testing.T, o outcome) {
 		oracletest.CheckHistory(t, readers)
 	}
 	claims, refused := f.audit.check(t, len(f.confs))
-	most, overlaps, unheld := f.links.end()
-	if most > 2 || overlaps > o.overlaps {
-		t.Errorf("a conference had %d links at once, %d times more than one; want 2 and %d at the most", most, overlaps, o.overlaps)
+	seen := f.links.figures()
+	if seen.most > 2 || seen.overlaps > o.overlaps {
+		t.Errorf("a conference had %d links at once, %d times more than one; want 2 and %d at the most",
+			seen.most, seen.overlaps, o.overlaps)
 	}
 	ids := make(map[string]bool)
 	for _, c := range f.confs {
@@ -304,8 +294,8 @@ func (f *fleet) finish(t *testing.T, o outcome) {
 	}
 	f.checkKeys(t, ids)
 	f.checkGoroutines(t)
-	t.Logf("%d readers: %d snapshots, %d resumes; %d claims appended, %d late appends refused; %d overlaps of links, longest time without a link %v",
-		len(readers), snapshots, resumed, claims, refused, overlaps, unheld.Round(time.Millisecond))
+	t.Logf("%d readers: %d snapshots, %d resumes; %d claims appended, %d late appends refused; %d overlaps of links",
+		len(readers), snapshots, resumed, claims, refused, seen.overlaps)
 }
 
 // checkResets checks readers for whom the log was lost so often: one snapshot each time, and nothing worse.
@@ -371,12 +361,14 @@ func (f *fleet) complain(t *testing.T) {
 // linkWatch looks at the number of links that conferences have at the provider, again and again.
 type linkWatch struct {
 	asks chan chan linkFigures
+	anew chan struct{}
 }
 
 type linkFigures struct {
 	most     int // links of one conference at once
 	overlaps int // how often one began to have more than one
 	unheld   time.Duration
+	blind    time.Duration // the longest time between two looks: what the machine itself may have held up
 }
 
 // linkInterval is short beside a handover, and long beside what looking costs.
@@ -384,17 +376,21 @@ const linkInterval = 5 * time.Millisecond
 
 func watchLinks(t *testing.T, provider *simulator.Provider, confs []string) *linkWatch {
 	t.Helper()
-	l := &linkWatch{asks: make(chan chan linkFigures)}
+	l := &linkWatch{asks: make(chan chan linkFigures), anew: make(chan struct{})}
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		tick := time.NewTicker(linkInterval)
 		defer tick.Stop()
 		var seen linkFigures
+		looked := time.Now()
 		before, held := make(map[string]int), make(map[string]time.Time)
 		for {
 			select {
-			case now := <-tick.C:
+			case <-tick.C:
+				now := time.Now()
+				seen.blind = max(seen.blind, now.Sub(looked))
+				looked = now
 				for _, c := range confs {
 					n := provider.Links(c)
 					seen.most = max(seen.most, n)
@@ -410,7 +406,8 @@ func watchLinks(t *testing.T, provider *simulator.Provider, confs []string) *lin
 				}
 			case answer := <-l.asks:
 				answer <- seen
-				seen = linkFigures{}
+			case <-l.anew:
+				seen, looked = linkFigures{}, time.Now()
 				clear(held)
 			case <-stop:
 				return
@@ -425,12 +422,7 @@ func watchLinks(t *testing.T, provider *simulator.Provider, confs []string) *lin
 }
 
 // begin forgets what was seen so far.
-func (l *linkWatch) begin() { l.figures() }
-
-func (l *linkWatch) end() (most, overlaps int, unheld time.Duration) {
-	f := l.figures()
-	return f.most, f.overlaps, f.unheld
-}
+func (l *linkWatch) begin() { l.anew <- struct{}{} }
 
 func (l *linkWatch) figures() linkFigures {
 	answer := make(chan linkFigures)

@@ -36,9 +36,8 @@ func (f *fleet) untouched(t *testing.T, dials int) {
 	if n := f.provider.Requests()["dial"] - dials; n != 0 {
 		t.Errorf("%d links were made meanwhile, want none", n)
 	}
-	most, _, unheld := f.links.end()
-	if most != 1 || unheld > 0 {
-		t.Errorf("up to %d links, %v without one; want the links untouched", most, unheld)
+	if seen := f.links.figures(); seen.most != 1 || seen.unheld > 0 {
+		t.Errorf("up to %d links, %v without one; want the links untouched", seen.most, seen.unheld)
 	}
 }
 
@@ -48,9 +47,10 @@ func TestRedisLost(t *testing.T) {
 	f := startFleet(t, plan{})
 	dials := f.provider.Requests()["dial"]
 	f.measure()
+	died := time.Now()
 	f.server.Stop()
 	proctest.Until(t, "clients are told", func() error { return f.stale(f.readers) })
-	pass(*leaseOf + time.Second)
+	pass(spell(10*time.Second) - time.Since(died))
 	for _, w := range f.workers {
 		if w.process().Ended() {
 			t.Errorf("%s ended since Redis is away", w.name)
@@ -62,6 +62,7 @@ func TestRedisLost(t *testing.T) {
 	f.provider.Pause()
 	back := time.Now()
 	f.server.Restart(t)
+	t.Logf("Redis was dead for %v", time.Since(died).Round(time.Millisecond))
 	f.await(t)
 	within(t, "documents right after the return of Redis", time.Since(back), 3*time.Second)
 	f.untouched(t, dials)
@@ -87,13 +88,13 @@ func TestRedisStalled(t *testing.T) {
 	dials := f.provider.Requests()["dial"]
 	f.measure()
 	f.server.Stall(t)
+	stalled := time.Now()
 	proctest.Until(t, "clients are told", func() error { return f.stale(f.readers) })
-	pass(*leaseOf + time.Second)
+	pass(spell(5*time.Second) - time.Since(stalled))
 	f.server.Resume(t)
 	f.settle(t)
 	f.untouched(t, dials)
-	there, _ := f.silences(f.workers...)
-	t.Logf("longest silence %v", there.Round(time.Millisecond))
+	there := f.silences(t, f.workers...).there
 	if there < *leaseOf {
 		t.Errorf("the longest silence is %v: Redis wasn't missed", there)
 	}
@@ -116,7 +117,7 @@ func TestWorkerCutOffFromRedis(t *testing.T) {
 		return differ("conferences of others", len(f.owned(t, f.workers[1]))+len(f.owned(t, f.workers[2])), len(f.confs))
 	})
 	pass(time.Second)
-	_, elsewhere := f.silences(w)
+	elsewhere := f.silences(t, w).elsewhere
 	f.redis.plug()
 	f.settle(t)
 	within(t, "longest silence at clients of others", elsewhere, *leaseOf+2*time.Second)
@@ -143,8 +144,7 @@ func TestWorkerCutOffFromProvider(t *testing.T) {
 	})
 	f.upstream.plug()
 	f.settle(t)
-	there, _ := f.silences(f.workers...)
-	t.Logf("longest silence %v", there.Round(time.Millisecond))
+	f.silences(t, f.workers...)
 	f.finish(t, outcome{overlaps: len(f.confs)})
 }
 
@@ -163,7 +163,6 @@ func TestSentinelFailover(t *testing.T) {
 	proctest.Until(t, "the replica becomes the master", func() error { return contains(t.Context(), s.replica, "replication", "role:master") })
 	f.settle(t)
 	pass(time.Second)
-	there, _ := f.silences(f.workers...)
-	t.Logf("longest silence %v", there.Round(time.Millisecond))
+	f.silences(t, f.workers...)
 	f.finish(t, outcome{resets: 1, overlaps: len(f.confs)})
 }

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"confgate/internal/oracle/oracletest"
 	"confgate/internal/proctest"
@@ -197,39 +196,4 @@ func (f *fleet) owned(t *testing.T, w *worker) []string {
 	}
 	slices.Sort(ids)
 	return ids
-}
-
-// silence is the longest time without anything applied, of one reader.
-type silence struct {
-	mu   sync.Mutex
-	on   bool
-	last time.Time
-	most time.Duration
-}
-
-// begin starts to measure.
-func (s *silence) begin() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.on, s.last, s.most = true, time.Now(), 0
-}
-
-// heard is called for everything that was applied.
-func (s *silence) heard() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if now := time.Now(); s.on {
-		s.most, s.last = max(s.most, now.Sub(s.last)), now
-	}
-}
-
-// end stops measuring and gives the longest silence, the one that still lasts included.
-func (s *silence) end() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.on {
-		s.most = max(s.most, time.Since(s.last))
-	}
-	s.on = false
-	return s.most
 }

@@ -35,8 +35,10 @@ type Reader struct {
 	Endpoint func() string
 	Secret   string
 	// Raw, where given, gets every message as it came; Update everything that was applied. The client's goroutine calls them.
+	// Notice gets what becomes of the connection.
 	Raw    func([]byte)
 	Update func(*watch.Message)
+	Notice func(watch.Notice)
 	// Unchecked messages aren't compared with api/, which costs more than everything else that a reader does.
 	Unchecked bool
 	Nudge     chan<- struct{} // told, without waiting, of everything that was applied
@@ -62,7 +64,8 @@ func (r *Reader) Start(tb testing.TB) {
 		Endpoint: r.Endpoint, Conference: r.Conference, Topics: r.Topics,
 		Token:      func(context.Context) (string, error) { return token, nil },
 		HTTPClient: &http.Client{Transport: transport},
-		OnMessage:  r.message, OnUpdate: r.update, MinBackoff: time.Millisecond, MaxBackoff: 50 * time.Millisecond,
+		OnMessage:  r.message, OnUpdate: r.update, OnNotice: r.Notice,
+		MinBackoff: time.Millisecond, MaxBackoff: 50 * time.Millisecond,
 	})
 	if err != nil {
 		tb.Fatal(err)
