@@ -170,19 +170,34 @@ func (s *State) applySubtitle(f *confctl.Frame) ([]Change, error) {
 	return []Change{{Subtitles, f.CreateTime, value{obj: fields}.append(nil)}}, err
 }
 
-// vendorEvent passes a frame of an unknown kind on: its action, its mode, and every other member as it came.
+// vendorEvent passes a frame of an unknown kind on: its action, its mode, its data as it came, and every other member under
+// extra. Of a frame without data the other members are the data.
 func vendorEvent(f *confctl.Frame) Change {
+	var data []byte
+	rest := []byte{'{'}
+	c := rawjson.Walk(f.Raw)
+	for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
+		switch string(bytes.TrimSpace(key)) {
+		case "action", "msgMode":
+		case "data":
+			data = val
+		default:
+			rest = append(appendRawKey(rest, len("{"), key), val...)
+		}
+	}
+	rest = append(rest, '}')
 	body := rawjson.AppendString([]byte(`{"action":`), f.Action)
 	body = append(body, `,"mode":"`...)
 	body = append(body, f.Mode.String()...)
-	body = append(body, `","data":{`...)
-	start := len(body)
-	c := rawjson.Walk(f.Raw)
-	for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
-		if k := string(bytes.TrimSpace(key)); k == "action" || k == "msgMode" {
-			continue
-		}
-		body = append(appendRawKey(body, start, key), val...)
+	body = append(body, `","data":`...)
+	switch {
+	case data == nil:
+		body = append(body, rest...)
+	case len(rest) == len("{}"):
+		body = append(body, data...)
+	default:
+		body = append(body, data...)
+		body = append(append(body, `,"extra":`...), rest...)
 	}
-	return Change{Vendor, f.CreateTime, append(body, '}', '}')}
+	return Change{Vendor, f.CreateTime, append(body, '}')}
 }

@@ -186,6 +186,9 @@ func TestApply(t *testing.T) {
 			{"InterpreterGroupNotify", inc, `"data":[{"groupId":"h","groupName":"H"}]`, []string{`interpreters {"h":{"name":"H"},"g":null}`}, false},
 		}},
 		{"unknown kind becomes a vendor event, whole", []step{
+			{"PollNotify", confctl.Full, `"data":[{"n":null}],"more":1`, []string{
+				`vendor {"action":"PollNotify","mode":"full","data":[{"n":null}],"extra":{"more":1,"version":7,"createTime":%d,"confID":"c","msgID":"m"}}`,
+			}, false},
 			{"CustomMultiPicNotify", inc, `"mode":1,"picInfos":[{"id":["x"],"n":null}]`, []string{
 				`vendor {"action":"CustomMultiPicNotify","mode":"increment","data":{"mode":1,"picInfos":[{"id":["x"],"n":null}],"version":7,"createTime":%d,"confID":"c","msgID":"m"}}`,
 			}, false},
