@@ -23,7 +23,7 @@ type cable struct {
 	conns   map[net.Conn]bool
 	closed  bool
 
-	held    atomic.Int64 // bytes that came while it was unplugged
+	held    atomic.Int64 // bytes and connections that came while it was unplugged
 	appends atomic.Int64 // pieces of those that have a log's key in them
 }
 
@@ -109,8 +109,14 @@ func (c *cable) serve(ctx context.Context, near net.Conn) {
 	if !c.keep(near) {
 		return
 	}
+	state := c.state()
 	select {
-	case <-c.state():
+	case <-state:
+	default:
+		c.held.Add(1)
+	}
+	select {
+	case <-state:
 	case <-ctx.Done():
 		return
 	}

@@ -77,7 +77,7 @@ func startFleet(t *testing.T, p plan) *fleet {
 	secret := oracletest.SecretFile(t)
 	flags := append([]string{
 		"--auth-hmac-secret-file", secret, "--seal-key-file", oracletest.SealKeyFile(t), "--provider-rate", "10000/s",
-		"--lease-ttl", leaseOf.String(), "--drain-timeout", "10s", "--heartbeat-interval", "1s", "--refresh-interval", "5s",
+		"--lease-ttl", leaseOf.String(), "--drain-timeout", drainTimeout.String(), "--heartbeat-interval", "1s", "--refresh-interval", "5s",
 		"--max-connections", "-1", "--handshake-rate", "-1", "--request-rate", "-1",
 	}, p.flags...)
 	for _, c := range f.provider.Conferences() {
@@ -247,10 +247,15 @@ func (f *fleet) owner(t *testing.T) (*worker, []string) {
 
 // measure starts the measuring of silences.
 func (f *fleet) measure() {
+	f.listen()
+	f.links.begin()
+}
+
+// listen is measure for what comes to readers and to the log alone.
+func (f *fleet) listen() {
 	for _, r := range f.readers {
 		r.silence.begin()
 	}
-	f.links.begin()
 	f.audit.begin()
 }
 

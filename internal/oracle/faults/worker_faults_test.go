@@ -14,6 +14,9 @@ const noise = 700 * time.Millisecond
 // handover is how long clients of a conference that is handed over may hear nothing.
 const handover = 300 * time.Millisecond
 
+// drainTimeout is --drain-timeout of the workers.
+const drainTimeout = 10 * time.Second
+
 // within checks a measured time against its bound.
 func within(t *testing.T, what string, got, bound time.Duration) {
 	t.Helper()
@@ -27,15 +30,37 @@ func within(t *testing.T, what string, got, bound time.Duration) {
 	}
 }
 
-// unowned checks for how long a conference had no owner while its frames flowed, the pause between two changes included.
-func (f *fleet) unowned(t *testing.T, bound time.Duration) {
+// pace is how long nothing comes while nothing happens: at clients, and at the log. Not every frame changes something, and the
+// machine has other work.
+type pace struct{ silence, append time.Duration }
+
+// pace looks for it for a while, after whatever else was measured.
+func (f *fleet) pace(t *testing.T) pace {
+	t.Helper()
+	f.listen()
+	pass(3 * time.Second)
+	p := pace{f.silences(t, f.workers...).there, f.gap(t)}
+	t.Logf("while nothing happens: longest silence %v, longest time without an append %v",
+		p.silence.Round(time.Millisecond), p.append.Round(time.Millisecond))
+	return p
+}
+
+// gap is the longest time in which a conference got no append.
+func (f *fleet) gap(t *testing.T) time.Duration {
 	t.Helper()
 	longest, conf, until := f.audit.unowned()
 	if conf == "" {
 		t.Error("no append was measured")
 	}
-	t.Logf("the longest time without an append was that of %s, until %s", conf, until.Format(clockFormat))
-	within(t, "longest time of a conference without an append", longest, bound)
+	t.Logf("the longest time without an append was that of %s: %v until %s", conf, longest.Round(time.Millisecond), until.Format(clockFormat))
+	return longest
+}
+
+// unowned checks for how long a conference had no owner while its frames flowed: how much longer than at their own pace there
+// was no append.
+func unowned(t *testing.T, gap time.Duration, own pace) {
+	t.Helper()
+	within(t, "longest time of a conference without an owner", max(gap-own.append, 0), handover)
 }
 
 // An owner that is killed is followed by others when its lease is over; clients notice nothing but the pause.
@@ -80,16 +105,18 @@ func TestLeavingOwner(t *testing.T) {
 	f := startFleet(t, plan{})
 	w, owned := f.owner(t)
 	f.measure()
+	asked := time.Now()
 	p := w.term(t)
 	if status := p.Exit(t); status != 0 {
 		t.Errorf("exit status %d after SIGTERM, want 0", status)
 	}
+	within(t, "exit after SIGTERM", time.Since(asked), drainTimeout)
 	f.settle(t)
 	q := f.silences(t, w)
 	t.Logf("longest reconnect of a client of the leaving worker: %v", q.away.Round(time.Millisecond))
 	within(t, "longest silence at clients of the leaving worker", q.there, q.away+handover)
 	within(t, "longest silence at clients of others", q.elsewhere, handover)
-	f.unowned(t, handover)
+	unowned(t, f.gap(t), pace{})
 	f.takeovers(t, "handover", len(owned))
 	w.start(t)
 	f.settle(t)
@@ -154,8 +181,8 @@ func TestRollingRestart(t *testing.T) {
 	}
 	q := f.silences(t, f.workers...)
 	t.Logf("%d readers, longest silence %v at 10 frames/s", len(f.readers), q.there.Round(time.Millisecond))
-	f.unowned(t, handover)
-	seen := f.links.figures()
+	gap, seen := f.gap(t), f.links.figures()
+	unowned(t, gap, f.pace(t))
 	within(t, "longest time of a conference without a link", seen.unheld, handover)
 	t.Logf("the machine held this test up for %v at the longest", seen.blind.Round(time.Millisecond))
 	f.finish(t, outcome{overlaps: 4 * len(f.confs)})
@@ -171,6 +198,7 @@ func TestWorkerJoins(t *testing.T) {
 	}
 	f.settle(t)
 	f.rest(t)
+	own := f.pace(t)
 	f.measure()
 	before.start(t)
 	f.rest(t)
@@ -179,8 +207,8 @@ func TestWorkerJoins(t *testing.T) {
 	if n := len(f.confs); moved < n/5-1 || moved > n/3+1 {
 		t.Errorf("%d of %d conferences moved to the fourth worker, want about a quarter", moved, n)
 	}
-	within(t, "longest silence at clients", max(q.there, q.elsewhere), handover)
-	f.unowned(t, handover)
+	within(t, "longest silence at clients", max(q.there, q.elsewhere), own.silence+handover)
+	unowned(t, f.gap(t), own)
 	f.finish(t, outcome{overlaps: f.moves()})
 }
 
