@@ -17,7 +17,7 @@ type oddStore struct {
 }
 
 func (s *oddStore) name(ctx context.Context, me string, confs []string) error {
-	time.Sleep(s.naming)
+	<-time.After(s.naming)
 	return s.Store.name(ctx, me, confs)
 }
 
