@@ -26,8 +26,20 @@ type member struct {
 type object struct{ members []member }
 
 // find is the index of key, or where it belongs.
-func (o *object) find(key string) (int, bool) {
-	return slices.BinarySearchFunc(o.members, key, func(m member, k string) int { return strings.Compare(m.key, k) })
+func (o *object) find(key string) (int, bool) { return search(o.members, key) }
+
+// search is slices.BinarySearchFunc without its copy of each member that it looks at.
+func search[K string | []byte](members []member, key K) (int, bool) {
+	low, high := 0, len(members)
+	for low < high {
+		middle := int(uint(low+high) >> 1)
+		if members[middle].key < string(key) {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, low < len(members) && members[low].key == string(key)
 }
 
 // at is the value of key; the zero value where there is none.
@@ -210,15 +222,4 @@ func (o *object) insert(i int, key string, v value) {
 func (o *object) removeAt(i int) { o.members = slices.Delete(o.members, i, i+1) }
 
 // findRaw is find for a key that isn't a string yet; the conversions below allocate nothing.
-func (o *object) findRaw(key []byte) (int, bool) {
-	return slices.BinarySearchFunc(o.members, key, func(m member, k []byte) int {
-		switch {
-		case m.key < string(k):
-			return -1
-		case m.key > string(k):
-			return 1
-		default:
-			return 0
-		}
-	})
-}
+func (o *object) findRaw(key []byte) (int, bool) { return search(o.members, key) }
