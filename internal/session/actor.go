@@ -89,7 +89,7 @@ func newActor(cfg Config, p provider) *actor {
 		tracker: subscribe.New(subscribe.Config{Numbering: cfg.Numbering, Refresh: cfg.Refresh}),
 		pub: publisher{
 			queue: queue{maxBytes: cfg.QueueBytes, maxChanges: cfg.QueueChanges},
-			again: newBackoff(),
+			again: newBackoff(), calls: make(chan func(context.Context) message, 1),
 		},
 		backoff:  newBackoff(),
 		password: cfg.Password,
@@ -104,6 +104,7 @@ func (a *actor) run(ctx context.Context, passwords <-chan confctl.Secret, asks <
 		a.ahead = &ahead{seen: map[string]mark{}, last: map[string]bool{}}
 		a.preload(ctx)
 	}
+	a.children.Go(func() { a.appender(ctx) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -195,6 +196,24 @@ func (a *actor) spawn(ctx context.Context, fn func(context.Context) message) {
 			discard(m)
 		}
 	})
+}
+
+// appender runs what moves the log, one call after the other, as long as the session. The stack of a goroutine that is begun
+// for each call would have to grow each time.
+func (a *actor) appender(ctx context.Context) {
+	for {
+		select {
+		case call := <-a.pub.calls:
+			m := call(ctx)
+			select {
+			case a.mail <- m:
+			case <-ctx.Done():
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // discard lets go of what a message holds.

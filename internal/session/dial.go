@@ -178,7 +178,9 @@ func proxied(u *url.URL) bool {
 type socket struct{ conn *websocket.Conn }
 
 func (s socket) Read(ctx context.Context) ([]byte, error) {
-	_, frame, err := s.conn.Read(ctx)
+	// A context that may end is watched anew for each frame, which costs as much as reading it. Every end of a link closes
+	// the socket, and that ends a Read as well.
+	_, frame, err := s.conn.Read(context.WithoutCancel(ctx))
 	if status := websocket.CloseStatus(err); status != -1 {
 		// The close frame's reason is the provider's text, which may repeat anything.
 		return nil, fmt.Errorf("%w with status %d", errClosedByPeer, status)

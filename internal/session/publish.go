@@ -39,6 +39,8 @@ type publisher struct {
 	openAt time.Time // when to claim again at the earliest
 	again  *backoff.ExponentialBackOff
 	busy   bool // a claim, a begin or an append is under way
+	// calls has an append for the appender. It has room for the one that may be under way.
+	calls chan func(context.Context) message
 	// batch is what the append under way holds; atEnd is the state that it leads to, where a checkpoint is due.
 	batch []entry
 	atEnd *conference.Checkpoint
@@ -93,7 +95,7 @@ func (a *actor) flush(ctx context.Context, now time.Time) {
 		changes[i] = e.change
 	}
 	claim, after := p.head.claim, p.head.pos
-	a.spawn(ctx, func(ctx context.Context) message {
+	p.calls <- func(ctx context.Context) message {
 		// What is retried is the same call with the same slice: only so can the log tell that it was done before.
 		pos, err := untilAnswered(ctx, a, "append", true, func(ctx context.Context) (conference.Position, error) {
 			return a.cfg.Log.Append(ctx, a.cfg.Conference, claim, after, changes)
@@ -102,7 +104,7 @@ func (a *actor) flush(ctx context.Context, now time.Time) {
 			a.askLate(ctx, claim, after, len(changes))
 		}
 		return appended{pos, err}
-	})
+	}
 }
 
 // appended is the answer to an append.
