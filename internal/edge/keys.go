@@ -71,7 +71,7 @@ type KeySet struct {
 	mu    sync.Mutex // a leaf; guards what follows
 	keys  map[string][]publicKey
 	round chan struct{} // closed when the fetch that is under way or comes next has ended
-	busy  bool          // a fetch is under way
+	busy  bool          // a fetch is asked for or under way
 }
 
 // publicKey is a key and the algorithm that it is for.
@@ -303,6 +303,7 @@ func (k *KeySet) look(kid, alg string) (any, bool, <-chan struct{}) {
 	switch {
 	case k.busy: // it may have begun before the key was published, but another will come when this one is asked again
 	case k.gap.Allow():
+		k.busy = true // who comes before it begins waits too
 		select {
 		case k.kick <- struct{}{}:
 		default: // one is asked for already
