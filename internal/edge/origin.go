@@ -3,6 +3,7 @@ package edge
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path"
 	"strings"
@@ -27,9 +28,24 @@ func CheckOrigin(pattern string) error {
 func newOrigins(patterns []string) origins {
 	o := make(origins, len(patterns))
 	for i, p := range patterns {
-		o[i] = strings.ToLower(p)
+		o[i] = literalAddress(strings.ToLower(p))
 	}
 	return o
+}
+
+// literalAddress has the brackets around an IPv6 address stand for themselves; to path.Match they are a set of characters.
+func literalAddress(pattern string) string {
+	scheme, host, ok := strings.Cut(pattern, "://")
+	if !ok {
+		scheme, host = "", pattern
+	} else {
+		scheme += "://"
+	}
+	inner, rest, closed := strings.Cut(strings.TrimPrefix(host, "["), "]")
+	if _, err := netip.ParseAddr(inner); !strings.HasPrefix(host, "[") || !closed || err != nil {
+		return pattern
+	}
+	return scheme + `\[` + inner + `\]` + rest
 }
 
 // allow says whether a request may come from where it says it comes from. Only browsers say so; what else connects is held
