@@ -213,10 +213,9 @@ func (t Totals) minus(o Totals) Totals {
 // Arm has every client add up the bytes of each message from now on. All must have settled, and nothing may be sent while
 // it is called, so that all of a conference begin with the same message.
 func (c *Crowd) Arm() {
-	for _, g := range c.groups {
-		newest := uint64(0)
+	for i, newest := range c.Newest() {
+		g := c.groups[i]
 		for _, cl := range g.clients {
-			newest = max(newest, cl.seq.Load())
 			cl.sum.Store(0)
 			cl.armed = cl.snapshots.Load()
 		}
@@ -234,6 +233,30 @@ func (c *Crowd) Settled() bool {
 		}
 	}
 	return true
+}
+
+// Newest is the newest message that a client of each conference has.
+func (c *Crowd) Newest() []uint64 {
+	newest := make([]uint64, len(c.groups))
+	for i, g := range c.groups {
+		for _, cl := range g.clients {
+			newest[i] = max(newest[i], cl.seq.Load())
+		}
+	}
+	return newest
+}
+
+// Behind counts the clients that haven't come to a message of their conference.
+func (c *Crowd) Behind(newest []uint64) int {
+	n := 0
+	for i, g := range c.groups {
+		for _, cl := range g.clients {
+			if cl.seq.Load() < newest[i] {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // Different counts the clients that saw other bytes than the first of their conference since Arm. One that was given a

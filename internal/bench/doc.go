@@ -9,7 +9,8 @@
 // message to each socket. It is a process of its own, pinned like the server, in the same run.
 //
 // Guarantees: a run is bounded in time and in clients; nothing but loopback addresses is put under load unless asked for; a
-// run in which a client lost a message, or ended with another document than the provider's, is a failed run.
+// run in which a client lost a message or was left behind is a failed run, and so is a scenario at whose end clients saw
+// different bytes or a document isn't the provider's.
 //
 // Latency is from the frame's createTime, which has whole milliseconds: figures are up to one millisecond too high.
 //
