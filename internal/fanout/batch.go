@@ -11,9 +11,11 @@ import (
 
 const (
 	// appendRate is how many round trips a second a worker makes for appends before it puts those of several conferences
-	// into one: a round trip costs about the same whether it carries one append or ten. It bounds how long an append waits
-	// for others to 4 ms, which with a feed's step (DefaultWriteRate) stays below 10 ms.
+	// into one: a round trip costs about the same whether it carries one append or ten.
 	appendRate = 250
+	// appendWait is how long an append waits for others at the most; with a feed's step (DefaultWriteRate) that stays below
+	// 10 ms. Batches that were too large to wait are paid for by waiting later, but no longer than this at a time.
+	appendWait = time.Second / appendRate
 	// appendBurst is how many round trips may be made at once before anything waits.
 	appendBurst = 20
 	// batchBytes is how much may wait; beyond, it goes at once.
@@ -85,7 +87,7 @@ func (b *batcher) join(size int, keys []string, args []any) *batched {
 		if wait <= 0 {
 			return nil
 		}
-		b.timer = time.AfterFunc(wait, b.send)
+		b.timer = time.AfterFunc(min(wait, appendWait), b.send)
 	}
 	call := &batched{keys: keys, args: args, done: make(chan struct{})}
 	b.waiting = append(b.waiting, call)
