@@ -248,3 +248,19 @@ func TestMemoryLogKeepsWhatIsHeld(t *testing.T) {
 		}
 	})
 }
+
+// Symptom: a conference that had been idle for longer than KeyTTL while it was held was forgotten as soon as it was let go of.
+func TestMemoryLogKeepsWhatWasLetGoOf(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := fanout.NewMemoryLog(fanout.LogOptions{KeyTTL: time.Hour})
+		o := fanouttest.StartOwner(t, log, "900")
+		letGo := log.Hold(o.Conf, make(chan struct{}, 1))
+		time.Sleep(2 * time.Hour)
+		letGo()
+		fanouttest.StartOwner(t, log, "another") // is when the log looks
+		if _, err := log.Append(t.Context(), o.Conf, o.Claim, o.Pos, nil); err != nil {
+			t.Errorf("Append to a conference that was let go of just now = %v", err)
+		}
+	})
+}

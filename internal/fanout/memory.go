@@ -219,7 +219,10 @@ func (l *MemoryLog) Checkpoint(
 func (l *MemoryLog) Hold(conf string, _ chan<- struct{}) (letGo func()) {
 	c := l.conf(conf)
 	c.users.Add(1)
-	return sync.OnceFunc(func() { c.users.Add(-1) })
+	return sync.OnceFunc(func() {
+		c.touched.Store(time.Now().UnixNano()) // the KeyTTL begins now
+		c.users.Add(-1)
+	})
 }
 
 // Follow implements Log.
