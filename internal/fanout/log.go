@@ -32,8 +32,8 @@ type Log interface {
 	// caller's.
 	Checkpoint(ctx context.Context, conf string, claim conference.Claim, cp conference.Checkpoint) error
 	// Hold keeps what there is of a conference from expiring, for the owner that has claimed it, until letGo is called. A
-	// value is put into doubt, which is of capacity 1, when the log may have lost something or been claimed by another
-	// without the owner's doing; the owner's next Append, which may be without changes, tells. Nothing else rests on it.
+	// value is put into doubt, which is of capacity 1, when the log may have lost something; the owner's next Append, which
+	// may be without changes, tells. Nothing else rests on it. That another has claimed isn't looked for.
 	Hold(conf string, doubt chan<- struct{}) (letGo func())
 	// Follow blocks until ctx is done, whose error it returns. deliver is called by one goroutine at a time, in order, and
 	// holds up only this follower. From is where the caller is already; anything but a position that the log still
