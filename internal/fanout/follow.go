@@ -44,9 +44,10 @@ type tail struct {
 	deliver func(Delivery)
 
 	pos   conference.Position
-	fresh bool // what the receiver was told last
-	owing bool // something is missing that couldn't be read
-	muted bool // a failure to open seals was logged
+	fresh bool      // what the receiver was told last
+	read  time.Time // when the log was asked last that has answered
+	owing bool      // something is missing that couldn't be read
+	muted bool      // a failure to open seals was logged
 }
 
 // message takes what pub/sub brought: it moves the follower on by itself where it continues, and is a hint otherwise.
@@ -99,6 +100,9 @@ func (t *tail) complain(err error) {
 func (t *tail) news(ctx context.Context) {
 	t.owing = t.mail.resync.Swap(false) || t.owing
 	p := t.mail.pulse.Swap(nil)
+	if p != nil && p.err != nil && p.asked.Before(t.read) {
+		p = nil // the log has come back since
+	}
 	switch {
 	case p != nil && p.err != nil:
 		t.stale(p.since)
@@ -112,6 +116,7 @@ func (t *tail) news(ctx context.Context) {
 // sync brings the follower to the log's head, by the stream where that has what is missing, else by a snapshot.
 func (t *tail) sync(ctx context.Context) {
 	const tries = 3
+	began := time.Now()
 	err := t.catchUp(ctx)
 	for i := 1; i < tries && errors.Is(err, errMoved); i++ {
 		err = t.catchUp(ctx)
@@ -123,7 +128,7 @@ func (t *tail) sync(ctx context.Context) {
 		t.owing = true
 		t.stale(time.Now())
 	default:
-		t.owing = false
+		t.owing, t.read = false, began
 		t.vouch()
 	}
 }

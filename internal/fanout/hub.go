@@ -72,6 +72,7 @@ type message struct {
 type pulse struct {
 	head  conference.Position
 	err   error
+	asked time.Time // when the poll began
 	since time.Time // where err is set: since when the log hasn't answered
 }
 

@@ -138,7 +138,7 @@ func (h *hub) poll(ctx context.Context, probes map[string]*probe) {
 	}
 	asked, cut := h.quiet(found, started)
 	for _, t := range cut {
-		t.tell(&pulse{err: t.err, since: t.good})
+		t.tell(&pulse{err: t.err, asked: started, since: t.good})
 	}
 	limited, cancel := context.WithTimeout(ctx, h.opts.PollInterval)
 	defer cancel()
@@ -156,7 +156,7 @@ func (h *hub) poll(ctx context.Context, probes map[string]*probe) {
 	}
 	h.keeper.renewed(renewals, started)
 	for _, t := range asked {
-		p := &pulse{}
+		p := &pulse{asked: started}
 		if p.head, p.err = parseHead(t.answer); p.err != nil {
 			p.since = t.good
 		}
