@@ -81,6 +81,9 @@ func (st *stream) abort() {
 func (st *stream) tick(now time.Time, quiet time.Duration) {
 	if !st.expires.IsZero() && !now.Before(st.expires) {
 		st.shut(causeExpired)
+		if now.Sub(st.expires) >= closeWait { // its client may take the rest of an event as slowly as it likes
+			st.abort()
+		}
 		return
 	}
 	if since := now.Sub(st.s.started); since-time.Duration(st.last.Load()) >= quiet {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -330,10 +331,25 @@ func TestEventsHeartbeatAndExpiry(t *testing.T) {
 		}
 		<-sub.done
 		w.settled(t, "expired")
-		w.request("GET", eventsPath+"?access_token="+tok, "") // within the leeway it could come back
+		if got := w.request("GET", eventsPath+"?access_token="+tok, ""); got.status != http.StatusOK { // ends with the leeway
+			t.Errorf("a stream within the leeway = %d, want 200", got.status)
+		}
 		time.Sleep(TokenLeeway)
 		w.request("GET", eventsPath+"?access_token="+tok, "").wantProblem(t, "after the leeway", 401)
 	})
+}
+
+// rawStream asks for a stream, and leaves the reading to the test.
+func (w *world) rawStream(authorization string) net.Conn {
+	w.t.Helper()
+	conn, err := w.client.Transport.(*http.Transport).DialContext(w.t.Context(), "", "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: h\r\nAuthorization: %s\r\n\r\n", eventsPath, authorization); err != nil {
+		w.t.Fatal(err)
+	}
+	return conn
 }
 
 // A client that takes nothing is cut off after a while, one that takes a little isn't; what waits for it stays in the feed.
@@ -364,15 +380,8 @@ func TestEventsSlowReader(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			w := bubble(t, nil)
-			l := w.client.Transport.(*http.Transport)
-			conn, err := l.DialContext(t.Context(), "", "")
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn := w.rawStream(bearer(t, ScopeRead)[1])
 			defer func() { _ = conn.Close() }()
-			if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: h\r\nAuthorization: %s\r\n\r\n", eventsPath, bearer(t, ScopeRead)[1]); err != nil {
-				t.Fatal(err)
-			}
 			sub := <-w.src.subs
 			sub.put(text("snapshot", large))
 			began := time.Now()
@@ -387,6 +396,34 @@ func TestEventsSlowReader(t *testing.T) {
 				t.Errorf("it took %v, which shows nothing", time.Since(began))
 			}
 		})
+	})
+}
+
+// Symptom: a stream whose token had expired went on for as long as its client took the rest of a snapshot, a little at a time.
+func TestEventsExpiryOfSlowReader(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := bubble(t, nil)
+		const life = time.Minute
+		tok := token(t, Claims{Scopes: ScopeRead, Expires: time.Now().Add(life)})
+		began := time.Now()
+		conn, read := w.rawStream("Bearer "+tok), make(chan struct{})
+		defer func() { _ = conn.Close(); <-read }()
+		sub := <-w.src.subs
+		sub.put(text("snapshot", `{"type":"snapshot","epoch":"e","seq":1,"state":"`+strings.Repeat("x", 100*chunk)+`"}`))
+		go func() {
+			defer close(read)
+			for buf := make([]byte, 1024); ; time.Sleep(time.Second) {
+				if _, err := io.ReadFull(conn, buf); err != nil {
+					return
+				}
+			}
+		}()
+		<-sub.done
+		if lived := time.Since(began); lived < life || lived > life+closeWait+2*maxTick {
+			t.Errorf("the stream was written for %v, want %v and %v at the most to finish an event", lived, life, closeWait)
+		}
+		w.settled(t, "expired")
 	})
 }
 
