@@ -11,8 +11,9 @@
 // since, and its lease, counted on the monotonic clock from before the renewal was asked for, less a tenth, isn't over.
 // Times in the store are the store's own. A dead worker's conferences are claimed as soon as its lease is over. Who lost its
 // lease keeps its links, joins anew, and takes back what nobody claimed; it touches nothing else for another lease, since
-// when the store was away it isn't the only one. An idle worker costs one script call each third of a lease, whatever it
-// holds: a poll renews, and answers with the live workers and with the conferences that changed.
+// when the store was away it isn't the only one. A store that comes back empty is told by every worker what was put. An idle
+// worker costs one script call each third of a lease, whatever it holds: a poll renews, and answers with the live workers and
+// with the conferences that changed.
 //
 // A handover: the owner proposes, the successor's link comes live (ready), the owner stops appending and writes down how far
 // it came (offered), the successor claims when it is as far or after 2 s. Whoever of the two dies, or is too slow, the other

@@ -110,12 +110,18 @@ func (a *actor) take(q query, v view, now time.Time) {
 	}
 	a.workers = workers
 	if v.whole {
-		if q.fleet != "" && q.fleet != v.fleet {
+		gone := q.fleet != "" && q.fleet != v.fleet
+		if gone {
 			a.log.Warn("the fleet's records are gone, starting new ones")
-			a.named = len(a.cfg.Conferences) == 0
+			a.named, a.lost = len(a.cfg.Conferences) == 0, nil
 		}
 		for _, c := range a.confs {
-			c.rec = record{conf: c.id}
+			rec := record{conf: c.id}
+			if gone && c.rec.stored {
+				rec.stored, rec.sealed = true, c.rec.sealed
+				a.lost = append(a.lost, rec)
+			}
+			c.rec = rec
 		}
 	}
 	a.fleet, a.version = v.fleet, v.version
@@ -208,6 +214,25 @@ func (a *actor) nameOwn(ctx context.Context) {
 				return
 			}
 			a.named = true
+			a.lookBy(now)
+		}
+	})
+}
+
+// restore tells a store that was emptied what was put before. Each worker does, since any of them may be the only one that is
+// left, and none takes the conferences for deleted meanwhile.
+func (a *actor) restore(ctx context.Context) {
+	lost := a.lost
+	a.lost = nil
+	a.call(ctx, func(ctx context.Context) message {
+		err := a.cfg.Store.restore(ctx, lost)
+		return func(_ context.Context, a *actor, now time.Time) {
+			if err != nil {
+				a.lost = append(a.lost, lost...)
+				a.away(err, now)
+				return
+			}
+			a.log.Info("told the new records what was put", zap.Int("conferences", len(lost)))
 			a.lookBy(now)
 		}
 	})

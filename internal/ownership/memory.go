@@ -248,6 +248,18 @@ func (s *MemoryStore) put(_ context.Context, conf string, password []byte) (bool
 	return created, nil
 }
 
+func (s *MemoryStore) restore(_ context.Context, puts []record) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range puts {
+		if r := s.at(p.conf); !r.stored {
+			r.stored, r.sealed = true, bytes.Clone(p.sealed)
+			s.bump(p.conf)
+		}
+	}
+	return nil
+}
+
 func (s *MemoryStore) remove(_ context.Context, conf string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

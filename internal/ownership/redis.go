@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,7 +56,7 @@ func NewRedisStore(client redis.UniversalClient, sealer Sealer) *RedisStore {
 	}
 	prelude := script("prelude")
 	for _, name := range []string{
-		"poll", "name", "claim", "release", "forget", "advance", "want", "look", "put", "remove", "closes", "leave",
+		"poll", "name", "claim", "release", "forget", "advance", "want", "look", "put", "restore", "remove", "closes", "leave",
 	} {
 		s.scripts[name] = redis.NewScript(prelude + script(name))
 	}
@@ -281,6 +282,19 @@ func (s *RedisStore) put(ctx context.Context, conf string, password []byte) (boo
 		return false, err
 	}
 	return len(answer) == 1 && texts(answer)[0] == "1", nil
+}
+
+func (s *RedisStore) restore(ctx context.Context, puts []record) error {
+	for batch := range slices.Chunk(puts, nameBatch) {
+		args := []any{int64(conferencesTTL / time.Second)}
+		for _, r := range batch {
+			args = append(args, r.conf, r.sealed)
+		}
+		if _, err := s.run(ctx, "restore", args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *RedisStore) remove(ctx context.Context, conf string) error {

@@ -82,6 +82,52 @@ func TestRedisBackEmpty(t *testing.T) {
 
 // Redis is stalled until all leases are over by the workers' clocks. By its own none is, where they were renewed at about the
 // same time, as they are after a stall.
+// A Redis that comes back empty is told again what was put: nobody lets go of it, and no worker's list lacks it meanwhile.
+func TestPutOutlivesRedis(t *testing.T) {
+	t.Parallel()
+	ownServer(t, func(r *rig, server *fanouttest.Redis, client *redis.Client) {
+		t := r.t
+		a, b := r.worker("a"), r.worker("b")
+		confs := conferences(6)
+		for _, c := range confs {
+			if _, err := a.Put(t.Context(), c, []byte("secret of "+c)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.heldBy(confs, "a", "b")
+		r.await("both know all", func() bool { return len(a.listing.Load().byID) == 6 && len(b.listing.Load().byID) == 6 })
+		r.await("nothing moves", func() bool { return quiet(r) && len(r.holders()) == 6 })
+		opened := 0
+		r.change(func() { opened = r.opened })
+		server.Restart(t)
+		r.await("the records are there again", func() bool {
+			for _, m := range []*member{a, b} {
+				if n := len(m.listing.Load().byID); n != 6 {
+					t.Errorf("%s knows %d conferences, want all 6 throughout", m.name, n)
+					return true
+				}
+			}
+			return client.HLen(t.Context(), fleetKey("conferences")).Val() == 6 &&
+				client.HLen(t.Context(), fleetKey("owners")).Val() == 6
+		})
+		r.heldBy(confs, "a", "b")
+		r.change(func() {
+			for _, c := range confs {
+				if s := r.session(c); s == nil || string(s.hold.Password) != "secret of "+c {
+					t.Errorf("%s isn't held by its password", c)
+				}
+			}
+			if r.opened != opened {
+				t.Errorf("sessions opened after Redis came back empty = %d, want none", r.opened-opened)
+			}
+		})
+		if err := b.Delete(t.Context(), confs[0]); err != nil {
+			t.Errorf("Delete() = %v, want nil", err)
+		}
+		r.heldBy(confs[1:], "a", "b")
+	})
+}
+
 func TestRedisStalled(t *testing.T) {
 	t.Parallel()
 	ownServer(t, func(r *rig, server *fanouttest.Redis, client *redis.Client) {

@@ -45,6 +45,9 @@ type Store interface {
 	look(ctx context.Context, me string, confs []string) ([]record, error)
 	// put stores a conference with its password, and says whether it is new.
 	put(ctx context.Context, conf string, password []byte) (created bool, err error)
+	// restore stores again what was put before the store was emptied, where nobody has put it since. Of the records it takes the
+	// conference and its password as the store kept it.
+	restore(ctx context.Context, puts []record) error
 	// remove undoes put; ErrNotFound, ErrNamedByFlags.
 	remove(ctx context.Context, conf string) error
 	// closesOlder remembers for a day that the provider closes the older of two links; it counts how often that was seen.

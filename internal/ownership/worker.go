@@ -134,9 +134,10 @@ type actor struct {
 	me       string // incarnation
 	previous string // the one before, whose lease was lost
 	joined   bool
-	named    bool // the store knows what this worker's flags name
-	seen     bool // and was looked at since: what it says is whole
-	busy     bool // a call of the store is under way; only one is at a time
+	named    bool     // the store knows what this worker's flags name
+	lost     []record // what was put before the store was emptied, and it wasn't told again yet
+	seen     bool     // and was looked at since: what it says is whole
+	busy     bool     // a call of the store is under way; only one is at a time
 
 	fleet   string
 	version uint64
@@ -277,6 +278,8 @@ func (a *actor) next(ctx context.Context, now time.Time) {
 	case !a.joined || !a.awayAt.IsZero():
 	case !a.named:
 		a.nameOwn(ctx)
+	case len(a.lost) > 0:
+		a.restore(ctx)
 	// What was found out by a call comes before what was worked out without it.
 	case !a.lookAt.IsZero() && !now.Before(a.lookAt):
 		a.poll(ctx, looking, now)
