@@ -13,8 +13,9 @@
 // never goes back: a log that lost what it had acknowledged is reported as stale until its owner has begun a new epoch.
 //
 // What idling costs grows with workers and servers, not with conferences (TestIdleConferencesCostLittle). Once a second the hub
-// looks at each server (look.go): INFO says that it answers, else followers are told, and which run of it this is; with it goes
-// a probe by each quiet subscription connection, which is replaced where the probe doesn't come back (probe.go;
+// looks at each server (look.go): INFO says that it answers, else followers are told, and which run of it this is, a mark that
+// nobody emptied it; with it goes a probe by each quiet subscription connection, which is replaced where the probe doesn't come
+// back (probe.go;
 // TestDeafSubscriptionOfQuietConferences, TestClusterProbes). A conference is polled soon after its last message, then after
 // twice the time, up to half a minute; at once where its server is another run, its subscription doesn't stand or its follower
 // misses something (TestQuietConferencesArePolledSeldom). Sessions say what they hold (Hold); the keeper renews those keys with

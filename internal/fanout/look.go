@@ -18,11 +18,15 @@ import (
 // connection hears is known by the probe; this finds what was lost on the way to the connection.
 const restInterval = 30
 
+// markKey is a key that shows by its absence that a server was emptied though it went on running. It has a random value.
+const markKey = "confgate:mark"
+
 // shard is a server as a look found it.
 type shard struct {
 	client redis.UniversalClient
 	probe  *probe // that goes with the look; nil: none
-	run    string // id of this run of the server
+	marked bool   // the mark is looked at too; not on a cluster, where the key has a place on one server only
+	run    string // id of this run of the server, and of what it holds
 	err    error
 }
 
@@ -40,6 +44,12 @@ func (s *shard) look(ctx context.Context) {
 	if s.probe != nil && s.probe.standing {
 		published = s.probe.publish(ctx, pipe)
 	}
+	var mark *redis.StatusCmd
+	own := newNonce()
+	if s.marked {
+		// A mark that isn't there is set; one that is answers. Its end, once a day, costs each owner a look at its log.
+		mark = pipe.SetArgs(ctx, markKey, own, redis.SetArgs{Mode: "NX", Get: true, TTL: DefaultKeyTTL})
+	}
 	began := time.Now()
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	text, err := info.Result()
@@ -53,6 +63,17 @@ func (s *shard) look(ctx context.Context) {
 		return
 	}
 	s.run = m[1]
+	if mark != nil {
+		there, err := mark.Result()
+		switch {
+		case errors.Is(err, redis.Nil):
+			there = own
+		case err != nil: // a server that takes no writes takes no appends either
+			s.err = err
+			return
+		}
+		s.run += " " + there
+	}
 	switch {
 	case published != nil && published.Err() == nil:
 		s.probe.conn.suspect(began)
@@ -81,7 +102,7 @@ func (h *hub) look(ctx context.Context, confs []string, probes map[string]*probe
 		}
 		s := servers[name]
 		if s == nil {
-			s = &shard{client: client, probe: probes[name]}
+			s = &shard{client: client, probe: probes[name], marked: name == ""}
 			servers[name] = s
 		}
 		found[conf] = s

@@ -125,8 +125,8 @@ func must(t *testing.T, err error) {
 }
 
 // knownKey is what the gateway may put into Redis: see docs/operations.md.
-var knownKey = regexp.MustCompile(`^confgate:\{(fleet\}:(meta|workers|infos|conferences|named|owners|terms|handovers|offers|` +
-	`changes|demand|rate:\w+)|\w+\}:(meta|log|ckpt|token|refused:\w+))$`)
+var knownKey = regexp.MustCompile(`^confgate:(mark|\{fleet\}:(meta|workers|infos|conferences|named|owners|terms|handovers|offers|` +
+	`changes|demand|rate:\w+)|\{\w+\}:(meta|log|ckpt|token|refused:\w+))$`)
 
 // checkKeys checks that every key is known, belongs to a conference that there is, and ends one day by itself. A key that
 // has just been made gets its TTL with its worker's next renewal.
@@ -162,9 +162,9 @@ func checkServer(t *testing.T, c *redis.Client, conferences map[string]bool) (in
 	keys, err := c.Keys(t.Context(), "*").Result()
 	must(t, err)
 	for _, k := range keys {
-		_, tag, _ := strings.Cut(k, "{")
+		_, tag, tagged := strings.Cut(k, "{")
 		tag, _, _ = strings.Cut(tag, "}")
-		if !knownKey.MatchString(k) || tag != "fleet" && !conferences[tag] {
+		if !knownKey.MatchString(k) || tagged && tag != "fleet" && !conferences[tag] {
 			t.Errorf("key %s is left over", k)
 		}
 		ttl, err := c.TTL(t.Context(), k).Result()
