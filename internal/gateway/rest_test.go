@@ -325,6 +325,23 @@ func TestPendingSockets(t *testing.T) {
 	}
 }
 
+// administer puts or deletes a conference, and gives the answer's status.
+func (w *running) administer(t *testing.T, method, id, body string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, fmt.Sprintf("http://%s/v1/conferences/%s", w.Addr(), id), strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+w.mint(t, "read", "admin"))
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode
+}
+
 // A conference that was put is held, shown and released; one that flags name stays.
 func TestPutAndDelete(t *testing.T) {
 	t.Parallel()
@@ -336,18 +353,7 @@ func TestPutAndDelete(t *testing.T) {
 	admin := w.mint(t, "read", "admin")
 	ask := func(method, id, body string) int {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), method, fmt.Sprintf("http://%s/v1/conferences/%s", w.Addr(), id), strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Authorization", "Bearer "+admin)
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		return resp.StatusCode
+		return w.administer(t, method, id, body)
 	}
 	if got := ask(http.MethodDelete, put.ID, ""); got != http.StatusNotFound {
 		t.Errorf("DELETE of an unknown conference = %d, want 404", got)
