@@ -28,7 +28,7 @@ type object struct{ members []member }
 // find is the index of key, or where it belongs.
 func (o *object) find(key string) (int, bool) { return search(o.members, key) }
 
-// search is slices.BinarySearchFunc without its copy of each member that it looks at.
+// search is slices.BinarySearchFunc without its copy of each member that it looks at; its conversions allocate nothing.
 func search[K string | []byte](members []member, key K) (int, bool) {
 	low, high := 0, len(members)
 	for low < high {
@@ -221,5 +221,5 @@ func (o *object) insert(i int, key string, v value) {
 
 func (o *object) removeAt(i int) { o.members = slices.Delete(o.members, i, i+1) }
 
-// findRaw is find for a key that isn't a string yet; the conversions below allocate nothing.
+// findRaw is find for a key that isn't a string yet.
 func (o *object) findRaw(key []byte) (int, bool) { return search(o.members, key) }

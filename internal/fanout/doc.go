@@ -14,14 +14,13 @@
 //
 // What idling costs grows with workers and servers, not with conferences (TestIdleConferencesCostLittle). Once a second the hub
 // looks at each server (look.go): INFO says that it answers, else followers are told, and which run of it this is, a mark that
-// nobody emptied it; with it goes a probe by each quiet subscription connection, which is replaced where the probe doesn't come
-// back (probe.go;
-// TestDeafSubscriptionOfQuietConferences, TestClusterProbes). A conference is polled soon after its last message, then after
-// twice the time, up to half a minute; at once where its server is another run, its subscription doesn't stand or its follower
-// misses something (TestQuietConferencesArePolledSeldom). Sessions say what they hold (Hold); the keeper renews those keys with
-// the looks, each conference about nine times in a KeyTTL, and tells owners, a few at a time, when their server is another
-// (keeper.go; TestOwnersAreToldOfAnotherServer, TestHeldKeysAreRenewed). Correctness doesn't rest on it: appends check for
-// themselves.
+// nobody emptied it; with it goes a probe by each quiet subscription connection, which is replaced where the probe doesn't
+// come back (probe.go; TestDeafSubscriptionOfQuietConferences, TestClusterProbes). A conference is polled soon after its last
+// message, then after twice the time, up to half a minute; at once where its server is another run, its subscription doesn't
+// stand or its follower misses something (TestQuietConferencesArePolledSeldom). Sessions say what they hold (Hold); the
+// keeper renews those keys with the looks, each conference about nine times in a KeyTTL, and tells owners, a few at a time,
+// when their server is another (keeper.go; TestOwnersAreToldOfAnotherServer, TestHeldKeysAreRenewed). Correctness doesn't
+// rest on it: appends check for themselves.
 //
 // Feed is one worker's replica of one conference: one goroutine owns the document and appends to a linked list, which
 // readers walk without a lock (list.go, reader.go). An entry is encoded once a redaction profile and its bytes are shared.

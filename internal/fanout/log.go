@@ -86,7 +86,7 @@ const (
 	// DefaultKeyTTL is longer than any conference is silent, and short enough that an abandoned one leaves nothing.
 	DefaultKeyTTL = 24 * time.Hour
 	// DefaultPollInterval keeps a replica at most a second behind, and lets it be known after a second that Redis is away,
-	// for two commands a second of each worker to each server.
+	// for three commands a second of each worker to each server.
 	DefaultPollInterval = time.Second
 )
 

@@ -3,6 +3,7 @@ package ownership
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -160,6 +161,31 @@ func TestOwnerThatIsTooBusyToResume(t *testing.T) {
 		r.change(func() {
 			if s := r.session("conf"); s == nil || s.prepared || r.resumed == 0 {
 				t.Error("the session was never told that the handover came to nothing")
+			}
+		})
+	})
+}
+
+// A worker that leaves hands over what the others have room for; they take no more than that, and the rest is let go of.
+func TestDrainWithoutRoom(t *testing.T) {
+	t.Parallel()
+	inMemory(t, func(r *rig) {
+		t := r.t
+		confs := conferences(6)
+		a := r.worker("a", naming(confs...))
+		r.heldBy(confs, "a")
+		r.worker("b", naming(confs...), func(c *Config) { c.MaxConferences = 2 })
+		r.await("b has what it has room for", func() bool { return r.loads()["b"] == 2 && quiet(r) })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := a.Drain(ctx); err == nil || !strings.Contains(err.Error(), "4 conferences were released") {
+			t.Errorf("Drain() = %v, want 4 released without a successor", err)
+		}
+		a.stop()
+		pass(time.Minute)
+		r.change(func() {
+			if l := r.loads(); l["b"] != 2 || len(l) != 1 {
+				t.Errorf("held %v, want two by b", l)
 			}
 		})
 	})

@@ -24,5 +24,6 @@
 // network behind it (provider.go, dial.go, limiter.go).
 //
 // TestWrongPassword, TestRefusalIsTheFleets, TestSuccessorTakesTheToken, TestControlTokenStaysFresh,
-// TestReconnectWithoutGhosts, TestEnded, TestEndOutlivesItsOwner, TestNotStartedAfterItWas, TestLogAwayAndBack, TestIdleOwnerNoticesALostEpoch and TestFenced hold these.
+// TestReconnectWithoutGhosts, TestEnded, TestEndOutlivesItsOwner, TestNotStartedAfterItWas, TestLogAwayAndBack,
+// TestIdleOwnerNoticesALostEpoch and TestFenced hold these.
 package session
