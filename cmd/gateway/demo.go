@@ -82,7 +82,7 @@ func demo(ctx context.Context, out io.Writer, cfg simulator.Config, opts gateway
 	providing, stopProvider := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopProvider()
 	group, providing := errgroup.WithContext(providing)
-	group.Go(func() error { return serveProvider(providing, ln, provider) })
+	group.Go(func() error { return serveProvider(providing, ln, nil, provider) })
 	working, stopWorker := context.WithCancelCause(ctx)
 	defer stopWorker(nil)
 	unhook := context.AfterFunc(providing, func() { stopWorker(context.Cause(providing)) })

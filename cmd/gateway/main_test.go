@@ -126,6 +126,7 @@ func TestExitStatus(t *testing.T) {
 		{"bad file", []string{"serve", "--auth-hmac-secret-file", short}, 2, "want a readable file with 32 bytes"},
 		{"bad fault", []string{"simulate", "--faults", "nap=1s"}, 2, `unknown fault "nap"`},
 		{"bad world", []string{"simulate", "--conferences", "-1"}, 2, "conferences is -1"},
+		{"control for all", []string{"simulate", "--listen", "127.0.0.1:0", "--control", "0.0.0.0:0"}, 2, "--control \"0.0.0.0:0\": want a loopback address"},
 		{"bad demo", []string{"demo", "--participants", "-1"}, 2, "participants is -1"},
 		{"bad demo address", []string{"demo", "--listen", "8.8.8.8:1"}, 2, `--listen "8.8.8.8:1": want a loopback address`},
 		{"bad address", []string{"simulate", "--listen", "nowhere"}, 2, `--listen "nowhere": want HOST:PORT`},

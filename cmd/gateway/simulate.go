@@ -18,8 +18,9 @@ import (
 
 func simulateCommand() *cobra.Command {
 	var (
-		listen, faults string
-		cfg            simulator.Config
+		listen, faults, control string
+		controlAnywhere         bool
+		cfg                     simulator.Config
 	)
 	cmd := &cobra.Command{
 		Use:   "simulate",
@@ -27,12 +28,16 @@ func simulateCommand() *cobra.Command {
 		Long: `Run the simulated provider alone, on a port, for development and load tests. It speaks the provider's REST and
 WebSocket protocol over plain HTTP. The flags for ` + "`gateway serve`" + ` that reach it are printed to standard output.
 
+With --control it also has an address of its own at which ` + "`gateway bench --simulator`" + ` asks what is true, and for changes.
+Whoever reaches it gets the passwords of the simulated conferences. With --rate -1 nothing changes but by that.
+
 The faults of --faults, parted by commas:
 
 ` + indent(simulator.FaultHelp()),
 		Example: `  gateway simulate
   gateway simulate --conferences 10 --participants 200 --rate 50 --seed 7
   gateway simulate --faults drop=1%,repeat=1%,swap=1%,cut=2s --numbering conference
+  gateway simulate --conferences 10 --rate -1 --control 127.0.0.1:9001
   gateway simulate --token-life 6s`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -43,18 +48,22 @@ The faults of --faults, parted by commas:
 			if err := cfg.Validate(); err != nil {
 				return usageError{err}
 			}
-			ln, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", listen)
-			if _, bad := errors.AsType[*net.AddrError](err); bad {
-				return usageError{fmt.Errorf("--listen %q: want HOST:PORT", listen)}
-			}
+			ln, err := listenAt(cmd.Context(), "--listen", listen)
 			if err != nil {
-				return fmt.Errorf("listen for the gateway: %w", err)
+				return err
+			}
+			var controlled net.Listener
+			if control != "" {
+				if controlled, err = listenControl(cmd.Context(), control, controlAnywhere); err != nil {
+					return errors.Join(err, ln.Close())
+				}
+				_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "control API at http://%s\n", controlled.Addr())
 			}
 			provider := simulator.New(cfg)
 			if err := printServeFlags(cmd.OutOrStdout(), ln.Addr(), provider.Conferences()); err != nil {
 				return err
 			}
-			return serveProvider(cmd.Context(), ln, provider)
+			return serveProvider(cmd.Context(), ln, controlled, provider)
 		},
 	}
 	f := cmd.Flags()
@@ -69,6 +78,8 @@ The faults of --faults, parted by commas:
 	f.DurationVar(&cfg.TokenLife, "token-life", simulator.DefaultTokenLife, "life of control tokens")
 	f.DurationVar(&cfg.WSTokenLife, "ws-token-life", simulator.DefaultWSTokenLife, "life of connection tokens")
 	f.IntVar(&cfg.Quota, "quota", 0, "REST calls a minute and API; 0: no limit")
+	f.StringVar(&control, "control", "", "where gateway bench drives it, a loopback address; empty: nowhere")
+	f.BoolVar(&controlAnywhere, "control-anywhere", false, "let --control be any address")
 	f.BoolVar(&cfg.Lively, "lively", false, "human pace and names to look at")
 	return cmd
 }
@@ -84,21 +95,51 @@ func printServeFlags(w io.Writer, addr net.Addr, conferences []simulator.Credent
 	return err
 }
 
-// serveProvider runs a simulated provider until ctx ends.
-func serveProvider(ctx context.Context, ln net.Listener, provider *simulator.Provider) error {
-	server := &http.Server{Handler: provider.Handler(), ReadHeaderTimeout: 10 * time.Second}
+// listenAt listens at what a flag says.
+func listenAt(ctx context.Context, flag, addr string) (net.Listener, error) {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if _, bad := errors.AsType[*net.AddrError](err); bad {
+		return nil, usageError{fmt.Errorf("%s %q: want HOST:PORT", flag, addr)}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return ln, nil
+}
+
+// listenControl listens for the control API: on this machine alone, unless told otherwise.
+func listenControl(ctx context.Context, addr string, anywhere bool) (net.Listener, error) {
+	ln, err := listenAt(ctx, "--control", addr)
+	if err != nil {
+		return nil, err
+	}
+	if at, ok := ln.Addr().(*net.TCPAddr); !anywhere && (!ok || !at.IP.IsLoopback()) {
+		return nil, errors.Join(usageError{fmt.Errorf("--control %q: want a loopback address (or --control-anywhere)", addr)}, ln.Close())
+	}
+	return ln, nil
+}
+
+// serveProvider runs a simulated provider until ctx ends, and its control API where there is a listener for it.
+func serveProvider(ctx context.Context, ln, control net.Listener, provider *simulator.Provider) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return provider.Run(ctx) })
-	group.Go(func() error {
-		if err := server.Serve(ln); err != http.ErrServerClosed {
-			return fmt.Errorf("serve the simulated provider: %w", err)
-		}
-		return nil
-	})
-	group.Go(func() error {
-		<-ctx.Done()
-		return server.Close()
-	})
+	serve := func(ln net.Listener, handler http.Handler) {
+		server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+		group.Go(func() error {
+			if err := server.Serve(ln); err != http.ErrServerClosed {
+				return fmt.Errorf("serve the simulated provider: %w", err)
+			}
+			return nil
+		})
+		group.Go(func() error {
+			<-ctx.Done()
+			return server.Close()
+		})
+	}
+	serve(ln, provider.Handler())
+	if control != nil {
+		serve(control, provider.Control())
+	}
 	return group.Wait()
 }
 

@@ -10,6 +10,9 @@
 // where samples, tables and the vendor's pages spell one key in two ways, each conference keeps to one way and its
 // neighbours to others. Faults count each time that they really bite. After Run or Close no goroutine is left.
 //
+// Control is an API beside the provider's own, for load tests: changes on demand at a pace, which end with whoever asked for
+// them, and the truth. It asks nobody who they are, and tells passwords. Remote is its client.
+//
 // It isn't a conference server: no media, no commands but the refreshing of tokens and the switching of subtitles, and what
 // it promises about load is only that it keeps out of the way of what is measured against it.
 //
