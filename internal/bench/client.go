@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -71,6 +72,14 @@ func (c *client) dial(ctx context.Context) error {
 	}
 	deadline, _ := ctx.Deadline()
 	_ = nc.SetDeadline(deadline)
+	if c.crowd.cfg.TLS != nil {
+		secure := tls.Client(nc, c.crowd.cfg.TLS)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_ = nc.Close()
+			return tlsError(err)
+		}
+		nc = secure
+	}
 	c.nc, c.r, c.w = nc, 0, 0
 	if err := c.greet(); err != nil {
 		_ = nc.Close()
@@ -78,6 +87,14 @@ func (c *client) dial(ctx context.Context) error {
 	}
 	_ = nc.SetDeadline(time.Time{})
 	return nil
+}
+
+// tlsError says what a handshake failed by, and what to do about a certificate.
+func tlsError(err error) error {
+	if _, bad := errors.AsType[*tls.CertificateVerificationError](err); bad {
+		return fmt.Errorf("bench: the server's certificate isn't trusted (--ca-file says whom to trust): %w", err)
+	}
+	return fmt.Errorf("bench: TLS with the server: %w", err)
 }
 
 // greet is the handshake and the subscribe, or for a floor the number of the group.
@@ -179,6 +196,9 @@ func (c *client) run() error {
 			}
 			op, front := c.buf[c.r]&0xF, c.buf[c.r+head:min(c.r+whole, c.w)]
 			if op == 8 {
+				if len(front) >= 2 {
+					c.crowd.code.Store(int64(binary.BigEndian.Uint16(front)))
+				}
 				return io.EOF
 			}
 			if op == 1 {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math"
@@ -21,6 +22,8 @@ type Config struct {
 	Token       string // empty: none
 	Conferences []string
 	Clients     int // over all conferences, in turn
+	// TLS, if not nil, is spoken with the server.
+	TLS *tls.Config
 	// Floor: the server is a floor, which has no handshake.
 	Floor bool
 	// Slow has the clients read a kilobyte a second.
@@ -45,6 +48,7 @@ type Crowd struct {
 	latency histogram
 	timing  atomic.Bool // latencies are counted
 	refused atomic.Int64
+	code    atomic.Int64 // of the last close frame; 0: none
 	closing atomic.Bool
 	failed  atomic.Int64 // connections that ended without being asked to
 	running sync.WaitGroup
@@ -75,17 +79,19 @@ func NewCrowd(cfg Config) *Crowd {
 
 // Connect connects all clients, and returns when each has its subscription.
 func (c *Crowd) Connect(ctx context.Context) error {
+	dial, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	next, done := atomic.Int64{}, atomic.Int64{}
-	errs := make([]error, min(dialling, len(c.clients)))
 	var wg sync.WaitGroup
-	for w := range errs {
+	for range min(dialling, len(c.clients)) {
 		wg.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1
-				if i >= len(c.clients) || ctx.Err() != nil {
+				if i >= len(c.clients) || dial.Err() != nil {
 					return
 				}
-				if _, errs[w] = c.join(ctx, c.clients[i]); errs[w] != nil {
+				if _, err := c.join(dial, c.clients[i]); err != nil {
+					stop(err) // the first of them tells enough
 					return
 				}
 				if n := done.Add(1); c.cfg.Progress != nil && n%1000 == 0 {
@@ -95,10 +101,17 @@ func (c *Crowd) Connect(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
-	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
-		return err
+	if dial.Err() != nil {
+		return context.Cause(dial)
 	}
-	return poll(ctx, "subscriptions", c.Ready)
+	err := poll(ctx, "subscriptions", func() bool { return c.Ready() || c.failed.Load() > 0 })
+	switch n := c.failed.Load(); {
+	case n > 0 && !c.Ready():
+		return fmt.Errorf("bench: %d connections ended before they had a subscription; the server's last close code was %d", n, c.code.Load())
+	case err != nil:
+		return fmt.Errorf("%w; %d requests were refused: are these conferences held there?", err, c.refused.Load())
+	}
+	return nil
 }
 
 // join connects a client, again and again where the server puts handshakes off, and starts to read. It returns how often

@@ -45,7 +45,9 @@ type Result struct {
 	Windows  []Window  `json:"windows,omitempty"`
 	Floors   []Window  `json:"floors,omitempty"`
 	Figures  []*Figure `json:"figures"`
-	Faults   []string  `json:"faults,omitempty"` // what must not be: losses, wrong documents
+	// Documents says with what those at the end were compared.
+	Documents string   `json:"documents,omitempty"`
+	Faults    []string `json:"faults,omitempty"` // what must not be: losses, wrong documents
 }
 
 // add puts a run's value into a figure.
@@ -65,6 +67,25 @@ func (r *Result) add(name, unit string, limit, value float64) {
 	}
 }
 
+// addPair adds a window of a server and the floor's to the figures; limit is of their ratio.
+func (r *Result) addPair(w, f Window, limit float64) {
+	r.add("server CPU per million deliveries", "s", 0, w.CPUPerMillion)
+	r.add("floor CPU per million deliveries", "s", 0, f.CPUPerMillion)
+	if f.CPUPerMillion > 0 { // the clock has ticks of 10 ms, which little work may not fill
+		r.add("server CPU per delivery, in the floor's", "", limit, w.CPUPerMillion/f.CPUPerMillion)
+	}
+	r.add("messages a frame", "", 0, ratio(w.Deliveries, w.Frames))
+	r.addLatency(w)
+	r.add("floor's latency p99", "ms", 0, ms(f.Latency.P99))
+}
+
+func (r *Result) addLatency(w Window) {
+	r.add("latency p50", "ms", 0, ms(w.Latency.P50))
+	r.add("latency p99", "ms", 0, ms(w.Latency.P99))
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
 func (r *Result) fault(format string, args ...any) {
 	r.Faults = append(r.Faults, fmt.Sprintf(format, args...))
 }
@@ -76,9 +97,9 @@ func (r *Result) WriteJSON(w io.Writer) error { return json.NewEncoder(w).Encode
 func (r *Result) WriteText(w io.Writer) error {
 	b := fmt.Appendf(nil, "%s: %d clients over %d conferences\n", r.Scenario, r.Clients, r.Groups)
 	for i, win := range r.Windows {
-		b = appendWindow(b, "run", i, win)
+		b = fmt.Appendf(b, "  run   %d: %s\n", i+1, win)
 		if i < len(r.Floors) {
-			b = appendWindow(b, "floor", i, r.Floors[i])
+			b = fmt.Appendf(b, "  floor %d: %s\n", i+1, r.Floors[i])
 		}
 	}
 	for _, f := range r.Figures {
@@ -91,6 +112,9 @@ func (r *Result) WriteText(w io.Writer) error {
 			b = fmt.Appendf(b, ", at most %s: %s", short(f.Limit), word)
 		}
 		b = append(b, '\n')
+	}
+	if r.Documents != "" {
+		b = fmt.Appendf(b, "  documents: %s\n", r.Documents)
 	}
 	for _, f := range r.Faults {
 		b = fmt.Appendf(b, "  FAULT: %s\n", f)
@@ -106,14 +130,42 @@ func short(v float64) string {
 	return fmt.Sprintf("%.3g", v)
 }
 
-func appendWindow(b []byte, name string, i int, w Window) []byte {
-	b = fmt.Appendf(b, "  %-5s %d: %d deliveries in %.1f s (%.2f a frame, %.0f bytes each), lost %d", name, i+1, w.Deliveries, w.Seconds,
-		ratio(w.Deliveries, w.Frames), ratio(w.Bytes, w.Deliveries), w.Lost)
-	b = fmt.Appendf(b, ", p50 %v p99 %v max %v", w.Latency.P50, w.Latency.P99, w.Latency.Max.Round(step))
+// String is a window in a line.
+func (w Window) String() string {
+	b := fmt.Appendf(nil, "%d deliveries in %.1f s (%.2f a frame, %.0f bytes each), lost %d, p50 %v p99 %v max %v", w.Deliveries,
+		w.Seconds, ratio(w.Deliveries, w.Frames), ratio(w.Bytes, w.Deliveries), w.Lost, w.Latency.P50, w.Latency.P99,
+		w.Latency.Max.Round(step))
 	if w.CPUSeconds > 0 {
 		b = fmt.Appendf(b, ", CPU %.2f s, %.2f s per million", w.CPUSeconds, w.CPUPerMillion)
 	}
-	return append(b, '\n')
+	return string(b)
+}
+
+// progressEvery is how often a long window says how it goes.
+const progressEvery = 10 * time.Second
+
+// reporting says now and then how a window of length d goes, until the function that it returns is called.
+func reporting(c *Crowd, d time.Duration, say func(format string, args ...any)) (stop func()) {
+	before, start := c.Totals(), time.Now()
+	ticker := time.NewTicker(progressEvery)
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-over:
+				return
+			case <-ticker.C:
+				t := c.Totals().minus(before)
+				say("%v of %v: %d deliveries, %d lost, %d connections failed", time.Since(start).Round(time.Second), d, t.Deliveries, t.Lost, t.Failed)
+			}
+		}
+	}()
+	return func() {
+		close(over)
+		<-ended
+	}
 }
 
 func ratio(a, b int64) float64 {

@@ -248,36 +248,6 @@ func TestFrameLen(t *testing.T) {
 	}
 }
 
-func TestLoadIsChecked(t *testing.T) {
-	t.Parallel()
-	good := Load{URL: "http://127.0.0.1:1", Conferences: []string{"900"}, Clients: 1, Duration: time.Second}
-	if err := good.Validate(); err != nil {
-		t.Fatalf("Validate() = %v", err)
-	}
-	for name, change := range map[string]func(*Load){
-		"elsewhere":      func(l *Load) { l.URL = "http://192.0.2.1:80" },
-		"a name":         func(l *Load) { l.URL = "http://gateway.example:80" },
-		"a user":         func(l *Load) { l.URL = "http://u:p@127.0.0.1:1" },
-		"TLS":            func(l *Load) { l.URL = "https://127.0.0.1:1" },
-		"no clients":     func(l *Load) { l.Clients = 0 },
-		"too many":       func(l *Load) { l.Clients = MaxClients + 1 },
-		"for ever":       func(l *Load) { l.Duration = MaxDuration + 1 },
-		"no conference":  func(l *Load) { l.Conferences = nil },
-		"more than that": func(l *Load) { l.Conferences = []string{"1", "2"} },
-	} {
-		l := good
-		change(&l)
-		if err := l.Validate(); err == nil {
-			t.Errorf("%s: Validate() = nil, want an error", name)
-		}
-	}
-	far := good
-	far.URL, far.Anywhere = "http://192.0.2.1", true
-	if cfg, err := far.config(); err != nil || cfg.Addr != "192.0.2.1:80" || cfg.Path != "/v1/ws" {
-		t.Errorf("config() = %+v, %v", cfg, err)
-	}
-}
-
 func TestFigures(t *testing.T) {
 	t.Parallel()
 	var r Result

@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"reflect"
 	"time"
 
 	"go.uber.org/zap/zapcore"
 
-	"confgate/internal/oracle"
 	"confgate/internal/simulator"
-	"confgate/internal/watch"
 )
 
 // Scenario is a preset: what is set up, and what must be shown.
@@ -177,14 +174,7 @@ func (p *play) fanOut(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		size := int(w.Bytes / max(w.Deliveries, 1))
-		rate := float64(w.Deliveries) / float64(p.clients/p.conferences) / p.opts.Window.Seconds()
-		f, err := observe(floor, target.PID, func() error {
-			if err := p.stage.publish(ctx, rate, p.opts.Window, size, seqs); err != nil {
-				return err
-			}
-			return quiet(ctx, floor)
-		})
+		f, err := p.stage.floorWindow(ctx, floor, target, w, p.opts.Window, seqs)
 		if err != nil {
 			return err
 		}
@@ -199,13 +189,7 @@ func (p *play) fanOut(ctx context.Context) error {
 // compare adds a run and its floor to the figures.
 func (p *play) compare(w, f Window, round Latency) {
 	r := p.result
-	r.add("server CPU per million deliveries", "s", 0, w.CPUPerMillion)
-	r.add("floor CPU per million deliveries", "s", 0, f.CPUPerMillion)
-	r.add("server CPU per delivery, in the floor's", "", p.ratio, w.CPUPerMillion/f.CPUPerMillion)
-	r.add("messages a frame", "", 0, ratio(w.Deliveries, w.Frames))
-	r.add("latency p50", "ms", 0, ms(w.Latency.P50))
-	r.add("latency p99", "ms", 0, ms(w.Latency.P99))
-	r.add("floor's latency p99", "ms", 0, ms(f.Latency.P99))
+	r.addPair(w, f, p.ratio)
 	r.add("round through Redis p99", "ms", 0, ms(round.P99))
 	limit := 0.0
 	if p.Name == "fanout-1000" {
@@ -219,12 +203,12 @@ func (p *play) compare(w, f Window, round Latency) {
 	}
 }
 
-func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
 // window observes the crowd while the provider makes changes.
 func (p *play) window(ctx context.Context, d time.Duration) (Window, error) {
 	return observe(p.crowd, p.server.PID, func() error {
-		p.stage.drive(ctx, p.rate, d)
+		stop := reporting(p.crowd, d, p.say)
+		p.stage.provider.Drive(ctx, p.ids(), p.rate, d)
+		stop()
 		return quiet(ctx, p.crowd)
 	})
 }
@@ -258,65 +242,12 @@ func quiet(ctx context.Context, c *Crowd) error {
 // checked is how many conferences verify compares with the provider's truth.
 const checked = 20
 
-// verify compares what the clients saw with each other, and their document with the provider's truth.
+// verify compares what the clients saw with each other, and fresh documents with the provider's truth.
 func (p *play) verify(ctx context.Context) error {
-	different, skipped := p.crowd.Different()
-	if different > 0 {
-		p.result.fault("%d clients saw other bytes than the first of their conference", different)
-	}
-	p.say("compared %d clients, %d had a snapshot meanwhile", len(p.crowd.clients)-skipped, skipped)
-	if t := p.crowd.Totals(); t.Lost > 0 || t.Failed > 0 {
-		p.result.fault("%d messages lost, %d connections failed", t.Lost, t.Failed)
-	}
-	for i, g := range p.crowd.groups {
-		if i == checked {
-			break
-		}
-		if err := p.verifyDocument(ctx, g); err != nil {
-			p.result.fault("%v", err)
-		}
-	}
-	return nil
-}
-
-// verifyDocument compares a fresh client's document with the provider's truth.
-func (p *play) verifyDocument(ctx context.Context, g *group) error {
-	token := func(context.Context) (string, error) { return p.crowd.cfg.Token, nil }
-	c, err := watch.NewClient(watch.Config{URL: "http://" + p.server.Addr, Conference: g.conf, Token: token})
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = c.Run(ctx) // ended by cancel
-	}()
-	defer func() {
-		cancel()
-		<-ended
-	}()
-	if err := poll(ctx, "a document", func() bool { return c.Report().Whole }); err != nil {
-		return err
-	}
-	report := c.Report()
-	want, err := oracle.Expect(p.stage.provider.Truth(g.conf), oracle.Scopes{PII: true, Secrets: true})
-	if err != nil {
-		return err
-	}
-	got, err := oracle.Normal(report.Document)
-	if err != nil {
-		return err
-	}
-	delete(got, "link")
-	for topic := range want {
-		if !reflect.DeepEqual(got[topic], want[topic]) {
-			return fmt.Errorf("bench: %s of conference %s isn't the provider's", topic, g.conf)
-		}
-	}
-	if seq := g.clients[0].seq.Load(); report.Seq != seq {
-		return fmt.Errorf("bench: clients of conference %s are at %d, a fresh one is at %d", g.conf, seq, report.Seq)
-	}
+	inspector{
+		url: "http://" + p.server.Addr, token: p.crowd.cfg.Token, patience: settleWait, say: p.say,
+		truth: func(_ context.Context, id string) (simulator.Truth, error) { return p.stage.provider.Truth(id), nil },
+	}.verify(ctx, p.crowd, p.result, checked)
 	return nil
 }
 

@@ -85,6 +85,14 @@ func (s *Stage) end(cmd *exec.Cmd) {
 
 // Prepare starts Redis and the provider.
 func (s *Stage) Prepare(ctx context.Context, world simulator.Config) error {
+	if err := s.PrepareRedis(ctx); err != nil {
+		return err
+	}
+	return s.provide(ctx, world)
+}
+
+// PrepareRedis starts Redis alone, which is all that a floor needs.
+func (s *Stage) PrepareRedis(ctx context.Context) error {
 	var err error
 	if s.dir, err = os.MkdirTemp("", "confgate-bench-"); err != nil {
 		return fmt.Errorf("bench: %w", err)
@@ -106,10 +114,7 @@ func (s *Stage) Prepare(ctx context.Context, world simulator.Config) error {
 	}
 	s.redis = redis.NewClient(opts)
 	s.closers = append(s.closers, func() { _ = s.redis.Close() })
-	if err := poll(ctx, "redis", func() bool { return s.redis.Ping(ctx).Err() == nil }); err != nil {
-		return err
-	}
-	return s.provide(ctx, world)
+	return poll(ctx, "redis", func() bool { return s.redis.Ping(ctx).Err() == nil })
 }
 
 // provide runs the simulated provider, whose worlds change only when they are told to.
@@ -229,13 +234,15 @@ func (s *Stage) Floor(ctx context.Context) (*Target, error) {
 	return &Target{Addr: strings.TrimSpace(line), PID: cmd.Process.Pid, cmd: cmd}, nil
 }
 
-// drive makes changes at a rate, over the conferences in turn, until ctx is done or the time is over.
-func (s *Stage) drive(ctx context.Context, rate float64, d time.Duration) {
-	conferences := s.provider.Conferences()
-	i := 0
-	every(ctx, rate, d, func() {
-		s.provider.Step(conferences[i%len(conferences)].ID, 1)
-		i++
+// floorWindow has a floor send as many messages of the same size as a server sent in a window, at the same pace.
+func (s *Stage) floorWindow(ctx context.Context, floor *Crowd, t *Target, w Window, d time.Duration, seqs []uint64) (Window, error) {
+	size := int(w.Bytes / max(w.Deliveries, 1))
+	rate := float64(w.Deliveries) * float64(len(floor.groups)) / float64(len(floor.clients)) / d.Seconds()
+	return observe(floor, t.PID, func() error {
+		if err := s.publish(ctx, rate, d, size, seqs); err != nil {
+			return err
+		}
+		return quiet(ctx, floor)
 	})
 }
 
@@ -243,7 +250,7 @@ func (s *Stage) drive(ctx context.Context, rate float64, d time.Duration) {
 func (s *Stage) publish(ctx context.Context, rate float64, d time.Duration, size int, seqs []uint64) error {
 	i := 0
 	var failed error
-	every(ctx, rate, d, func() {
+	simulator.Pace(ctx, rate, d, func() {
 		g := i % len(seqs)
 		i++
 		seqs[g]++
@@ -252,28 +259,6 @@ func (s *Stage) publish(ctx context.Context, rate float64, d time.Duration, size
 		}
 	})
 	return failed
-}
-
-// every calls f at an even pace. What a busy machine delays is made up for.
-func every(ctx context.Context, rate float64, d time.Duration, f func()) {
-	start := time.Now()
-	period := max(time.Duration(float64(time.Second)/rate), 100*time.Microsecond)
-	t := time.NewTicker(period)
-	defer t.Stop()
-	for done := 0.0; ; {
-		now := time.Since(start)
-		if now >= d {
-			return
-		}
-		for ; done < now.Seconds()*rate; done++ {
-			f()
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-	}
 }
 
 // round is how long a publish takes to a subscriber, alone, at a rate, while other things go on.
@@ -301,7 +286,7 @@ func (s *Stage) round(ctx context.Context, rate float64, d time.Duration) (Laten
 		}
 	}()
 	var failed error
-	every(ctx, rate, d, func() {
+	simulator.Pace(ctx, rate, d, func() {
 		if err := s.redis.Publish(ctx, channel, time.Now().UnixNano()).Err(); err != nil {
 			failed = fmt.Errorf("bench: %w", err)
 		}

@@ -137,7 +137,7 @@ func (p *play) reconnect(ctx context.Context) error {
 		}
 		had := p.crowd.Totals().Snapshots
 		start := time.Now()
-		refused, err := p.crowd.Reconnect(ctx, func() { p.stage.drive(ctx, 100, 200*time.Millisecond) })
+		refused, err := p.crowd.Reconnect(ctx, func() { p.stage.provider.Drive(ctx, p.ids(), 100, 200*time.Millisecond) })
 		if err != nil {
 			return err
 		}
