@@ -65,10 +65,14 @@ func startField(t *testing.T, conferences int) *field {
 			t.Errorf("Run = %v, want nil", err)
 		}
 	})
-	for _, c := range f.provider.Conferences() {
-		if err := poll(t.Context(), "a link", func() bool { return f.provider.Links(c.ID) > 0 }); err != nil {
-			t.Fatal(err)
-		}
+	// Clients are told when a link comes to be live: it must be over before anybody waits for nothing.
+	token := oracletest.Token(t, f.secret, []string{"read"}, "*")
+	live := func() bool {
+		list, err := oracletest.Get(t.Context(), f.url+"/v1/conferences", token)
+		return err == nil && strings.Count(list, `"live"`) == conferences
+	}
+	if err := poll(t.Context(), "live links", live); err != nil {
+		t.Fatal(err)
 	}
 	return f
 }
