@@ -225,6 +225,9 @@ func TestOrigins(t *testing.T) {
 		{"any port", "http://localhost:5173", allowed, true},
 		{"still the same host", "https://gw.example.com", allowed, true},
 		{"everything", "https://evil.example.com", []string{"*"}, true},
+		{"everything, opaque ones too", "null", []string{"*"}, true},
+		{"opaque, beside a list", "null", allowed, false},
+		{"opaque, beside any host with its scheme", "null", []string{"https://*", "*:*", "*.*"}, false},
 		// Symptom: an IPv6 address was taken at the start, and its pages were refused: brackets were a pattern's set of characters.
 		{"IPv6 address", "http://[::1]:8080", []string{"[::1]:8080"}, true},
 		{"IPv6 address with its scheme", "http://[::1]:8080", []string{"http://[::1]:8080"}, true},
@@ -245,7 +248,8 @@ func TestOrigins(t *testing.T) {
 			t.Errorf("%s: allow(%q) = %v, want %v", tt.name, tt.origin, got, tt.want)
 		}
 	}
-	for _, p := range []string{"", "https://", "a b", "[", "https://a/path", "a,b"} {
+	// Symptom of null and NULL: they were taken at the start, and admitted nothing.
+	for _, p := range []string{"null", "NULL", "", "https://", "a b", "[", "https://a/path", "a,b"} {
 		if err := CheckOrigin(p); err == nil {
 			t.Errorf("CheckOrigin(%q) = nil, want an error", p)
 		}

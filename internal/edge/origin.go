@@ -14,7 +14,13 @@ import (
 type origins []string
 
 // CheckOrigin says whether a pattern of Config.AllowedOrigins can be used.
+//
+// A page without an origin of its own (a sandboxed frame, a file) says "null". Only * admits it: anybody's page can put itself
+// into such a frame, so that null in a list would admit all of them, and look as if it didn't.
 func CheckOrigin(pattern string) error {
+	if strings.EqualFold(pattern, "null") {
+		return fmt.Errorf("edge: origin %q: any page can say that it is this one; only * admits it", pattern)
+	}
 	host := pattern
 	if _, rest, ok := strings.Cut(pattern, "://"); ok {
 		host = rest
