@@ -88,7 +88,7 @@ func newRoundSource(size int) *roundSource {
 func TestDeliveryAllocatesNothing(t *testing.T) { //nolint:paralleltest // counts the process's allocations
 	src := newRoundSource(300)
 	w := loopback(t, func(c *Config) { c.Source = src })
-	const clients, rounds = 20, 50
+	const clients, rounds = 20, 200
 	subs, got := audience(t, w, src, clients)
 	want := int64(0)
 	deliver := func() {
@@ -100,9 +100,17 @@ func TestDeliveryAllocatesNothing(t *testing.T) { //nolint:paralleltest // count
 			runtime.Gosched()
 		}
 	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	deliver()
-	if n := testing.AllocsPerRun(rounds, deliver); n >= 1 {
-		t.Errorf("a round of %d deliveries allocates %v times, want never", clients, n)
+	// Counted in all, as testing.AllocsPerRun rounds down; the runtime's own few are allowed for.
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range rounds {
+		deliver()
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.Mallocs - before.Mallocs; n > rounds/10 {
+		t.Errorf("%d deliveries allocate %d times, want %d at most", rounds*clients, n, rounds/10)
 	}
 	if sent := w.metric("downstream_messages_total", "type", "delta"); sent < rounds*clients {
 		t.Errorf("metrics count %v deltas, want %d at least: was something else measured?", sent, rounds*clients)
