@@ -3,7 +3,6 @@ package edge
 import (
 	"net"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,22 +41,6 @@ func rawSocket(nc net.Conn) syscall.RawConn {
 		}
 	}
 	return nil
-}
-
-// writeNow writes what the socket takes at once; syscall.EAGAIN: nothing. The runtime isn't told of the call, as it would be
-// by syscall.Write: it never blocks, and being told costs as much as all else here.
-func writeNow(fd uintptr, b []byte) (int, error) {
-	for {
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
-			syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
-		switch errno {
-		case 0:
-			return int(n), nil
-		case syscall.EINTR:
-		default:
-			return 0, errno
-		}
-	}
 }
 
 // readable says whether reading would give something, if only an error.

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"confgate/internal/rawsock"
 )
 
 // siocOutqNSD asks how many bytes of a socket's queue were never sent (linux/sockios.h).
@@ -53,7 +55,7 @@ func hidden(t *testing.T, bound bool) (queued, unsent int) {
 	raw := rawSocket(server)
 	for full := false; !full; {
 		if err := raw.Write(func(fd uintptr) bool {
-			_, err := writeNow(fd, chunk[:1<<10])
+			_, err := rawsock.Write(fd, chunk[:1<<10])
 			full = errors.Is(err, syscall.EAGAIN)
 			return true
 		}); err != nil {

@@ -13,8 +13,5 @@ func boundSocket(net.Conn) {}
 // rawSocket has none to give, so that each connection's writer is a goroutine of its own.
 func rawSocket(net.Conn) syscall.RawConn { return nil }
 
-// writeNow is never called.
-func writeNow(uintptr, []byte) (int, error) { return 0, syscall.ENOTSUP }
-
 // readable is never called.
 func readable(uintptr) bool { return true }

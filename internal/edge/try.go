@@ -5,6 +5,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"confgate/internal/rawsock"
 )
 
 // This is frameWriter as a shared writer uses it: frames are held until there are no more or there are many, then written
@@ -90,7 +92,7 @@ func (w *frameWriter) send() error {
 
 // tryOnce writes once; it is what the socket is locked for. True: don't wait.
 func (w *frameWriter) tryOnce(fd uintptr) bool {
-	w.wrote, w.werr = writeNow(fd, w.now)
+	w.wrote, w.werr = rawsock.Write(fd, w.now)
 	return true
 }
 

@@ -3,12 +3,15 @@ package gateway
 import (
 	"crypto/tls"
 	"errors"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"confgate/internal/rawsock"
 )
 
 const wantRedisURL = "redis[s]://[USER:PASSWORD@]HOST[:PORT][,HOST…][/DB][?cluster=true or ?master=NAME], or unix://[…]/SOCKET"
@@ -19,12 +22,19 @@ const (
 	redisCallTimeout = 3 * time.Second
 )
 
+// redisKeepAlive finds a Redis that is gone within a minute, as the library's own dialer does.
+var redisKeepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 5 * time.Second, Count: 3}
+
 // clusterReload is how often a client of a cluster asks where slots are. A node that is down can't tell where its slots
 // have gone, so this bounds how long they are away after a fail-over; the library's own minute is too long.
 const clusterReload = time.Second
 
 // newRedisClient makes the client that options ask for.
 func newRedisClient(opts *redis.UniversalOptions) redis.UniversalClient {
+	if opts.TLSConfig == nil {
+		// The library's own dialer, but for the wrapping. With TLS it has another.
+		opts.Dialer = rawsock.Dial(&net.Dialer{Timeout: opts.DialTimeout, KeepAliveConfig: redisKeepAlive})
+	}
 	if !opts.IsClusterMode {
 		return redis.NewUniversalClient(opts)
 	}

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -18,6 +19,7 @@ import (
 	"github.com/coder/websocket"
 
 	"confgate/internal/confctl"
+	"confgate/internal/rawsock"
 )
 
 // ErrEndpoint says that the provider named a WebSocket address which must not be dialled.
@@ -61,7 +63,7 @@ func transport(cfg *tls.Config, control func(network, address string, _ syscall.
 	d := &net.Dialer{Timeout: handshakeWait, KeepAlive: 15 * time.Second, Control: control}
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         d.DialContext,
+		DialContext:         rawsock.Dial(d),
 		TLSClientConfig:     cfg.Clone(),
 		TLSHandshakeTimeout: handshakeWait,
 		MaxIdleConnsPerHost: 8,
@@ -164,7 +166,7 @@ func (d *dialer) dial(ctx context.Context, wsURL, confID string, token confctl.S
 		return nil, fmt.Errorf("session: dial %s: %w", u.Host, confctl.TransportError(err))
 	}
 	conn.SetReadLimit(readLimit)
-	return socket{conn}, nil
+	return &socket{conn: conn}, nil
 }
 
 func proxied(u *url.URL) bool {
@@ -175,27 +177,45 @@ func proxied(u *url.URL) bool {
 }
 
 // socket is a wire over coder/websocket.
-type socket struct{ conn *websocket.Conn }
+type socket struct {
+	conn *websocket.Conn
+	in   bytes.Buffer // Read's, for the frame that comes in
+}
 
-func (s socket) Read(ctx context.Context) ([]byte, error) {
+// keptBuffer bounds what a socket keeps of its buffer between two frames, in bytes: most increments are smaller.
+const keptBuffer = 2 << 10
+
+func (s *socket) Read(ctx context.Context) ([]byte, error) {
 	// A context that may end is watched anew for each frame, which costs as much as reading it. Every end of a link closes
 	// the socket, and that ends a Read as well.
-	_, frame, err := s.conn.Read(context.WithoutCancel(ctx))
+	_, r, err := s.conn.Reader(context.WithoutCancel(ctx))
+	if err == nil {
+		s.in.Reset()
+		_, err = s.in.ReadFrom(r)
+	}
 	if status := websocket.CloseStatus(err); status != -1 {
 		// The close frame's reason is the provider's text, which may repeat anything.
 		return nil, fmt.Errorf("%w with status %d", errClosedByPeer, status)
 	}
-	return frame, err
+	if err != nil {
+		return nil, err
+	}
+	if s.in.Cap() > keptBuffer {
+		frame := s.in.Bytes()
+		s.in = bytes.Buffer{}
+		return frame, nil
+	}
+	return bytes.Clone(s.in.Bytes()), nil
 }
 
-func (s socket) Write(ctx context.Context, frame []byte) error {
+func (s *socket) Write(ctx context.Context, frame []byte) error {
 	return s.conn.Write(ctx, websocket.MessageText, frame)
 }
 
-func (s socket) Close() {
+func (s *socket) Close() {
 	late := time.AfterFunc(closeWait, s.CloseNow)
 	defer late.Stop()
 	_ = s.conn.Close(websocket.StatusNormalClosure, "")
 }
 
-func (s socket) CloseNow() { _ = s.conn.CloseNow() }
+func (s *socket) CloseNow() { _ = s.conn.CloseNow() }
