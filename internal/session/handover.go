@@ -168,10 +168,7 @@ func (a *actor) answerOffer() {
 }
 
 // hushed is what clients would have been told of the link, but for a handover.
-type hushed struct {
-	state  conference.LinkState
-	reason conference.LinkReason
-}
+type hushed verdict
 
 // quietly says whether changes of the link are nobody's business now: another owner's link serves the clients, or will.
 func (a *actor) quietly() bool { return a.ahead != nil || a.leaving.prepared }

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"confgate/internal/confctl"
+	"confgate/internal/conference"
 	"confgate/internal/heartbeat"
 	"confgate/internal/subscribe"
 )
@@ -30,7 +31,14 @@ type link struct {
 	beats    *heartbeat.Monitor
 	live     bool      // it was live
 	liveAt   time.Time // since when
+	judged   verdict   // what clients were told of it last
 	endAt    time.Time // when to close it, after the conference was destroyed; zero: not
+}
+
+// verdict is whether clients can rely on a link that is live. The zero value is none.
+type verdict struct {
+	state  conference.LinkState
+	reason conference.LinkReason
 }
 
 // endGrace is how long the provider may take to close the link of a conference that it has declared destroyed.

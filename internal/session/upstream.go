@@ -322,13 +322,16 @@ func (a *actor) judge(now time.Time) {
 		a.tellLive()
 		return
 	}
+	v := verdict{conference.LinkLive, conference.ReasonNone}
 	switch {
 	case l.beats.Stale():
-		a.moveLink(conference.LinkStale, conference.ReasonHeartbeat, now)
+		v = verdict{conference.LinkStale, conference.ReasonHeartbeat}
 	case a.tracker.Stale(now):
-		a.moveLink(conference.LinkStale, conference.ReasonGap, now)
-	default:
-		a.moveLink(conference.LinkLive, conference.ReasonNone, now)
+		v = verdict{conference.LinkStale, conference.ReasonGap}
+	}
+	if l.judged != v {
+		l.judged = v
+		a.moveLink(v.state, v.reason, now)
 	}
 }
 
