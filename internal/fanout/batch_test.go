@@ -108,3 +108,58 @@ func TestAppendsShareRoundTrips(t *testing.T) {
 		t.Errorf("%v fenced appends counted, want %d", n, appends)
 	}
 }
+
+// An append that nobody waits for is only taken where appends share round trips, and is answered like any other.
+func TestAppendSoon(t *testing.T) {
+	t.Parallel()
+	url, _ := fanouttest.StartRedis(t)
+	client := connect(t, url)
+	var trips counting
+	client.AddHook(&trips)
+	log := fanout.NewRedisLog(client, nil, fanout.LogOptions{})
+	runHub(t, log)
+	o, late := fanouttest.StartOwner(t, log, "conf"), fanouttest.StartOwner(t, log, "late")
+	old := late.Claim
+	if _, _, err := log.Claim(t.Context(), late.Conf); err != nil {
+		t.Fatal(err)
+	}
+	type answer struct {
+		pos conference.Position
+		err error
+	}
+	answers, refused := make(chan answer, 1), make(chan answer, 1)
+	taken := 0
+	for n := 0; taken < 20; n++ {
+		change := []conference.Change{fanouttest.Set("p1", fmt.Sprint(n))}
+		soon := log.AppendSoon(o.Conf, o.Claim, o.Pos, change, func(pos conference.Position, err error) { answers <- answer{pos, err} })
+		if !soon {
+			pos, err := log.Append(t.Context(), o.Conf, o.Claim, o.Pos, change)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Pos = pos
+			continue
+		}
+		taken++
+		got := <-answers
+		if got.err != nil || got.pos.Seq != o.Pos.Seq+1 || got.pos.Epoch != o.Pos.Epoch {
+			t.Fatalf("answer = %v, %v, want the place behind %v", got.pos, got.err, o.Pos)
+		}
+		o.Pos = got.pos
+		if log.AppendSoon(late.Conf, old, late.Pos, change, func(pos conference.Position, err error) { refused <- answer{pos, err} }) {
+			if got := <-refused; !errors.Is(got.err, conference.ErrFenced) {
+				t.Fatalf("answer to an old claim = %v, %v, want fenced", got.pos, got.err)
+			}
+		}
+		if n > 10_000 {
+			t.Fatal("appends never share round trips")
+		}
+	}
+	cp, err := log.Load(t.Context(), o.Conf)
+	if err != nil || cp.Position != o.Pos {
+		t.Errorf("log is at %v, %v, want %v", cp.Position, err, o.Pos)
+	}
+	if trips.together.Load() < int64(taken) {
+		t.Errorf("%d round trips of batches, want one for each of %d appends at least", trips.together.Load(), taken)
+	}
+}

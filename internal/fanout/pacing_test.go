@@ -164,8 +164,9 @@ func TestPacing(t *testing.T) {
 			time.Sleep(step)
 			synctest.Wait()
 			p.check(t)
-			if n := p.count(); n < 190 || n > 220 {
-				t.Errorf("%d frames for 1000 changes in a second, want about 210", n)
+			const want = fanout.DefaultWriteRate + 10
+			if n := p.count(); n < want-20 || n > want+10 {
+				t.Errorf("%d frames for 1000 changes in a second, want about %d", n, want)
 			}
 			got := p.received()
 			for i := 1; i < len(got.frames); i++ {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -58,7 +59,12 @@ func NewRedisLog(client redis.UniversalClient, keys *Keyring, opts LogOptions) *
 }
 
 // Run keeps the subscriptions of all followers, until ctx is done. It is called once.
-func (l *RedisLog) Run(ctx context.Context) error { return l.hub.run(ctx) }
+func (l *RedisLog) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { l.append.sends(ctx) })
+	return l.hub.run(ctx)
+}
 
 // The keys of a conference share its hash tag, so that one script may touch them all on a cluster.
 func keyOf(conf, part string) string { return "confgate:{" + conf + "}:" + part }
@@ -108,17 +114,42 @@ func (l *RedisLog) Begin(
 func (l *RedisLog) Append(
 	ctx context.Context, conf string, claim conference.Claim, after conference.Position, changes []conference.Change,
 ) (conference.Position, error) {
+	size, args := l.appendArgs(conf, claim, after, changes)
+	return l.appended(l.append.run(ctx, size, keysOf(conf), args), after, changes)
+}
+
+// AppendSoon is Append for who needn't wait for the answer: answer is called with it within some seconds, by a goroutine
+// that it must not hold up. False where appends don't wait for each other now, or never do: nothing is done then.
+func (l *RedisLog) AppendSoon(
+	conf string, claim conference.Claim, after conference.Position, changes []conference.Change,
+	answer func(conference.Position, error),
+) bool {
+	size, args := l.appendArgs(conf, claim, after, changes)
+	return l.append.soon(size, keysOf(conf), args, func(cmd *redis.Cmd) { answer(l.appended(cmd, after, changes)) })
+}
+
+// appendArgs are the arguments of the script, and about how many bytes they have.
+func (l *RedisLog) appendArgs(
+	conf string, claim conference.Claim, after conference.Position, changes []conference.Change,
+) (int, []any) {
 	at := place{conf, forEntry, conference.Position{Epoch: after.Epoch, Seq: after.Seq + 1}}
 	p := pack(l.keys, at, changes)
-	args := []any{
-		claim.Term, claim.Nonce, after.Epoch, after.Seq, len(changes), p.body, l.ttl(), l.publish, channelOf(conf),
-	}
+	args := make([]any, 0, 9+2*min(len(changes), conference.NumTopics))
+	args = append(args,
+		claim.Term, claim.Nonce, after.Epoch, after.Seq, len(changes), p.body, l.ttl(), l.publish, channelOf(conf))
 	for t, i := range p.topics {
 		if i > 0 {
 			args = append(args, t, i)
 		}
 	}
-	seq, err := l.outcome(l.append.run(ctx, len(p.body), keysOf(conf), args))
+	return len(p.body), args
+}
+
+// appended is what came of an append.
+func (l *RedisLog) appended(
+	cmd *redis.Cmd, after conference.Position, changes []conference.Change,
+) (conference.Position, error) {
+	seq, err := l.outcome(cmd)
 	if err != nil {
 		return conference.Position{}, fmt.Errorf("fanout: append: %w", err)
 	}

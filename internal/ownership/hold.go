@@ -45,11 +45,8 @@ func newHold(conf string, password []byte, l *lease, note func(holdEvent)) *Hold
 // Gate waits until this worker may append to the conference's log: it has claimed it, and its lease lasts for a while yet.
 func (h *Hold) Gate(ctx context.Context) error {
 	for {
-		h.mu.Lock()
-		owned, moved := h.owned, h.moved
-		h.mu.Unlock()
-		valid, renewed := h.lease.state()
-		if owned && valid {
+		open, moved, renewed := h.gate()
+		if open {
 			return nil
 		}
 		select {
@@ -59,6 +56,21 @@ func (h *Hold) Gate(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// Open says whether Gate lets pass now.
+func (h *Hold) Open() bool {
+	open, _, _ := h.gate()
+	return open
+}
+
+// gate says whether the gate is open, and what is closed when that may have changed.
+func (h *Hold) gate() (open bool, moved, renewed <-chan struct{}) {
+	h.mu.Lock()
+	owned, moved := h.owned, h.moved
+	h.mu.Unlock()
+	valid, renewed := h.lease.state()
+	return owned && valid, moved, renewed
 }
 
 // Live says that a successor's link is live, and that the old owner may make its offer.

@@ -89,7 +89,7 @@ func newActor(cfg Config, p provider) *actor {
 		tracker: subscribe.New(subscribe.Config{Numbering: cfg.Numbering, Refresh: cfg.Refresh}),
 		pub: publisher{
 			queue: queue{maxBytes: cfg.QueueBytes, maxChanges: cfg.QueueChanges},
-			again: newBackoff(), calls: make(chan func(context.Context) message, 1),
+			again: newBackoff(), appending: newAppending(cfg.Log),
 		},
 		backoff:  newBackoff(),
 		password: cfg.Password,
@@ -109,6 +109,7 @@ func (a *actor) run(ctx context.Context, passwords <-chan confctl.Secret, asks <
 	defer timer.Stop()
 	for {
 		now := time.Now()
+		a.takeAck(ctx, now)
 		next := a.due(ctx, now)
 		a.flush(ctx, now)
 		if a.failure != nil {
@@ -129,6 +130,10 @@ func (a *actor) run(ctx context.Context, passwords <-chan confctl.Secret, asks <
 			a.setPassword(ctx, pw, time.Now())
 		case <-a.doubts:
 			a.pub.doubtful = true
+		case m := <-a.acks(now):
+			m.handle(ctx, a, m.at)
+		case m := <-a.pub.failed:
+			a.appendFailed(ctx, m)
 		case <-timer.C:
 		}
 	}
@@ -196,24 +201,6 @@ func (a *actor) spawn(ctx context.Context, fn func(context.Context) message) {
 			discard(m)
 		}
 	})
-}
-
-// appender runs what moves the log, one call after the other, as long as the session. The stack of a goroutine that is begun
-// for each call would have to grow each time.
-func (a *actor) appender(ctx context.Context) {
-	for {
-		select {
-		case call := <-a.pub.calls:
-			m := call(ctx)
-			select {
-			case a.mail <- m:
-			case <-ctx.Done():
-				return
-			}
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // discard lets go of what a message holds.

@@ -36,6 +36,7 @@ type fakeLog struct {
 	secretless  bool // Load leaves the members of scope secrets out
 	misplaced   int  // so many appends are answered with ErrPosition
 
+	asked   int // AppendSoon calls
 	calls   []string
 	epochs  int
 	appends [][]byte // every Append call as it came
@@ -170,6 +171,21 @@ func (l *fakeLog) Append(
 	return l.pos, nil
 }
 
+// AppendSoon takes every other append, so that each test has both ways.
+func (l *fakeLog) AppendSoon(
+	id string, c conference.Claim, after conference.Position, changes []conference.Change, answer func(conference.Position, error),
+) bool {
+	var taken bool
+	l.with(func() {
+		l.asked++
+		taken = l.asked%2 == 1
+	})
+	if taken {
+		go func() { answer(l.Append(context.Background(), id, c, after, changes)) }()
+	}
+	return taken
+}
+
 func (l *fakeLog) Checkpoint(_ context.Context, _ string, c conference.Claim, cp conference.Checkpoint) error {
 	leave, err := l.enter("checkpoint")
 	if err != nil {
@@ -273,6 +289,13 @@ func (l *fakeLog) await(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("never came: %s; link is %s", what, l.link())
 		}
 	}
+}
+
+// AppendSoon never takes one.
+func (l *hangingLog) AppendSoon(
+	string, conference.Claim, conference.Position, []conference.Change, func(conference.Position, error),
+) bool {
+	return false
 }
 
 // hangingLog can leave appends without an answer until their time is over.

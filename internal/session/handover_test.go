@@ -33,6 +33,15 @@ func (f *fakeTenure) Gate(ctx context.Context) error {
 	}
 }
 
+func (f *fakeTenure) Open() bool {
+	select {
+	case <-f.gate:
+		return true
+	default:
+		return false
+	}
+}
+
 func (f *fakeTenure) Live()                  { f.live.Add(1) }
 func (f *fakeTenure) Offered() <-chan []byte { return f.offers }
 func (f *fakeTenure) CaughtUp()              { f.caughtUp.Add(1) }

@@ -33,6 +33,8 @@ type Log interface {
 type Tenure interface {
 	// Gate blocks until this worker may touch the conference's log.
 	Gate(ctx context.Context) error
+	// Open says whether Gate would let pass at once.
+	Open() bool
 	// Live says that a successor's link is live, or that it needs none: the last owner may make its offer.
 	Live()
 	// Offered gives a successor the last owner's offer, once; nil where there won't be one.

@@ -39,11 +39,7 @@ type publisher struct {
 	openAt time.Time // when to claim again at the earliest
 	again  *backoff.ExponentialBackOff
 	busy   bool // a claim, a begin or an append is under way
-	// calls has an append for the appender. It has room for the one that may be under way.
-	calls chan func(context.Context) message
-	// batch is what the append under way holds; atEnd is the state that it leads to, where a checkpoint is due.
-	batch []entry
-	atEnd *conference.Checkpoint
+	appending
 
 	letGo    func() // ends the log's Hold; nil: nothing was claimed yet
 	doubtful bool   // the log may have lost something, and wasn't asked since
@@ -85,64 +81,7 @@ func (a *actor) flush(ctx context.Context, now time.Time) {
 		}
 		// An append of nothing. Without it, an idle owner wouldn't learn that a fail-over lost what clients have seen.
 	}
-	p.batch, p.busy, p.doubtful = p.queue.take(), true, false
-	if len(p.batch) > 0 && p.queue.empty() && a.checkpointDue(now) {
-		cp := a.snapshot()
-		p.atEnd = &cp
-	}
-	changes := make([]conference.Change, len(p.batch))
-	for i, e := range p.batch {
-		changes[i] = e.change
-	}
-	claim, after := p.head.claim, p.head.pos
-	p.calls <- func(ctx context.Context) message {
-		// What is retried is the same call with the same slice: only so can the log tell that it was done before.
-		pos, err := untilAnswered(ctx, a, "append", true, func(ctx context.Context) (conference.Position, error) {
-			return a.cfg.Log.Append(ctx, a.cfg.Conference, claim, after, changes)
-		})
-		if err != nil && !final(err) && len(changes) > 0 {
-			a.askLate(ctx, claim, after, len(changes))
-		}
-		return appended{pos, err}
-	}
-}
-
-// appended is the answer to an append.
-type appended struct {
-	pos conference.Position
-	err error
-}
-
-func (m appended) handle(ctx context.Context, a *actor, now time.Time) {
-	p := &a.pub
-	batch, atEnd := p.batch, p.atEnd
-	p.busy, p.batch, p.atEnd = false, nil, nil
-	if m.err == nil && !p.head.follows(m.pos, len(batch)) {
-		m.err = fmt.Errorf("%w: answered with a place that isn't behind the changes", conference.ErrPosition)
-	}
-	if m.err != nil {
-		a.logRefused(m.err, now)
-		p.queue.giveBack(batch)
-		return
-	}
-	p.again.Reset()
-	if len(batch) == 0 {
-		return
-	}
-	p.head.advance(batch)
-	p.dirty += len(batch)
-	if p.checkpointAt.IsZero() {
-		p.checkpointAt = now.Add(a.cfg.Checkpoint)
-	}
-	for _, e := range batch {
-		if !e.read.IsZero() {
-			a.m.Latency("append", now.Sub(e.read))
-		}
-	}
-	if atEnd != nil {
-		atEnd.Position, atEnd.Prev = p.head.pos, p.head.prev
-		a.checkpoint(ctx, *atEnd)
-	}
+	a.append(ctx, now)
 }
 
 // logRefused takes in an answer that no retry changes: a fence ends the session, anything else makes it claim anew.
@@ -160,21 +99,6 @@ func (a *actor) logRefused(err error, now time.Time) {
 func (p *publisher) release() {
 	if p.letGo != nil {
 		p.letGo()
-	}
-}
-
-// lateTimeout bounds the question after an append that got no answer: a session that is let go of waits so long at the most.
-const lateTimeout = time.Second
-
-// askLate asks the log what became of an append whose answer was never heard, or which had to wait, when the session ends.
-// It is an append of nothing, so that it changes nothing, and needs no tenure. Without it nobody would learn that a worker
-// that stood still had changes for a conference that is another's now: the log counts what it refuses.
-func (a *actor) askLate(ctx context.Context, claim conference.Claim, after conference.Position, changes int) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
-	defer cancel()
-	if _, err := a.cfg.Log.Append(ctx, a.cfg.Conference, claim, after, nil); errors.Is(err, conference.ErrFenced) {
-		a.log.Warn("changes came too late: another worker has the conference", zap.Int("changes", changes),
-			telemetry.Epoch(after.Epoch), telemetry.Seq(after.Seq))
 	}
 }
 
@@ -392,7 +316,7 @@ func final(err error) bool {
 func (p *publisher) due() time.Time {
 	switch {
 	case p.busy:
-		return time.Time{}
+		return p.lookAt
 	case !p.open:
 		return p.openAt
 	case p.checkpointing:

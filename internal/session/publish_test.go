@@ -59,7 +59,7 @@ func TestUnansweredAppendIsRepeatedUnchanged(t *testing.T) {
 	p, log := newFakeProvider(), newFakeLog()
 	p.fulls = full(roster("p1"))
 	run(t, log, p, func(r *rig) {
-		log.with(func() { log.appends, log.loseAnswers = nil, 1 })
+		log.with(func() { log.appends, log.loseAnswers = nil, 2 })
 		for n := range 50 {
 			p.wire().in <- renamed(int64(n+1), "p1", fmt.Sprint("name ", n))
 			if n == 10 {
