@@ -3,8 +3,9 @@
 //
 // Owner of state: each conference has one actor, the goroutine that runs Session.Run. It alone holds the conference.State,
 // the continuity tracker, the heartbeat monitor and the queue of changes. REST calls, the dial, the socket's reader and
-// writer, and every call of the log run in goroutines of their own, which share nothing with it: they get copies and answer
-// through one mailbox, each with a message that knows how the actor takes it in.
+// writer, and the calls of the log run in goroutines of their own, which share nothing with it: they get copies and answer
+// through one mailbox, each with a message that knows how the actor takes it in. Only an append that the log does together with
+// others' needs no goroutine (append.go): its answer lies ready until the actor has a reason to look.
 //
 // Guarantees: a password that was refused is not sent again on its own, nor by any other worker. A successor uses the control
 // token that the last owner left, and the password only if that is refused. A control token is renewed without touching the
@@ -20,10 +21,10 @@
 // Non-goals: which conferences to hold and on which worker (ownership), what clients see (edge), commands to the provider.
 //
 // The package is larger than others since it is where the provider, the state and the log meet: the actor (actor.go), the
-// phases of its link (upstream.go, control.go, credentials.go, link.go), its log (publish.go, queue.go, memory.go), and the
+// phases of its link (upstream.go, control.go, credentials.go, link.go), its log (publish.go, append.go, queue.go, memory.go), and the
 // network behind it (provider.go, dial.go, limiter.go).
 //
 // TestWrongPassword, TestRefusalIsTheFleets, TestSuccessorTakesTheToken, TestControlTokenStaysFresh,
 // TestReconnectWithoutGhosts, TestEnded, TestEndOutlivesItsOwner, TestNotStartedAfterItWas, TestLogAwayAndBack,
-// TestIdleOwnerNoticesALostEpoch and TestFenced hold these.
+// TestIdleOwnerNoticesALostEpoch, TestAnswerIsAwaitedWhereChangesWait and TestFenced hold these.
 package session
