@@ -95,7 +95,7 @@ type Options struct {
 	MaxMessageBytes          int // of a client
 	RequestRate              int // REST requests a second a token subject
 	HandshakeRate            int // connections a second
-	MaxPending               int // sockets on which no request has come yet
+	MaxPending               int // sockets without a request under way
 	HandshakeTimeout         time.Duration
 	MaxHeaderBytes           int
 

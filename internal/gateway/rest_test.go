@@ -309,13 +309,15 @@ func TestPendingSockets(t *testing.T) {
 	if _, err := sixth.Read(make([]byte, 1)); err == nil {
 		t.Error("a socket beyond the limit was kept")
 	}
-	if _, err := io.WriteString(first[0], "GET /v1/conferences HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
+	if _, err := fmt.Fprintf(first[0], "GET /v1/ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: confgate.v1\r\n"+
+		"Authorization: Bearer %s\r\n\r\n", w.mint(t, "read")); err != nil {
 		t.Fatal(err)
 	}
-	if line, err := bufio.NewReader(first[0]).ReadString('\n'); err != nil || !strings.Contains(line, " 401 ") {
+	if line, err := bufio.NewReader(first[0]).ReadString('\n'); err != nil || !strings.Contains(line, " 101 ") {
 		t.Errorf("the first socket = %q, %v, want to be served", line, err)
 	}
-	// Its request has come, so there is a place again.
+	// It is a WebSocket now, so there is a place again.
 	c := w.dial(t, "read")
 	c.untilType("welcome")
 	if _, metrics := w.admin(t, "/metrics"); !strings.Contains(metrics, `confgate_downstream_refused_total{limit="pending"} 1`) {

@@ -227,7 +227,7 @@ func limitSettings() []setting {
 		},
 		{
 			"max-pending", "N", strconv.Itoa(DefaultMaxPending), wantLimit,
-			"sockets at the most on which no request has come yet", func(o *Options) any { return &o.MaxPending },
+			"sockets at the most without a request under way", func(o *Options) any { return &o.MaxPending },
 		},
 		{
 			"handshake-timeout", "DURATION", DefaultHandshakeTimeout.String(), "a duration from 100ms to 1m",

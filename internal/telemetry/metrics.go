@@ -388,14 +388,15 @@ const (
 	LimitMessageSize        = "message_size"
 	LimitRequests           = "requests"   // a second, of a token's subject
 	LimitHandshakes         = "handshakes" // a second, of the worker
-	LimitPending            = "pending"    // sockets on which no request has come yet
+	LimitPending            = "pending"    // sockets without a request under way
+	LimitIdle               = "idle"       // those of them between two requests, which give way to others
 	LimitHeader             = "header"     // size of a request's header, and the time that it may take
 )
 
 // Limits are the values of the label "limit".
 var Limits = []string{
 	LimitConnections, LimitSubjectConnections, LimitSubscriptions, LimitMessages, LimitMessageSize, LimitRequests,
-	LimitHandshakes, LimitPending, LimitHeader,
+	LimitHandshakes, LimitPending, LimitIdle, LimitHeader,
 }
 
 // Refused counts what a client was refused by one of the Limits.
