@@ -33,7 +33,7 @@ func (e *edit) update(key []byte, fields *object) bool {
 	s := e.s
 	i, found := e.target.findRaw(key)
 	switch {
-	case found && e.target.members[i].gen == s.gen:
+	case found && e.target.members[i].val.obj.gen == s.gen:
 		if e.full {
 			return false
 		}
@@ -48,7 +48,7 @@ func (e *edit) update(key []byte, fields *object) bool {
 	} else {
 		s.reconcileMember(e.start, e.target.members[i].key, e.target.members[i].val.obj, fields, e.full)
 	}
-	e.target.members[i].gen = s.gen
+	e.target.members[i].val.obj.gen = s.gen
 	return true
 }
 
@@ -58,7 +58,7 @@ func (e *edit) remove(key string) {
 	if !found {
 		return
 	}
-	if e.target.members[i].gen == e.s.gen {
+	if e.target.members[i].val.obj.gen == e.s.gen {
 		e.split()
 	}
 	e.s.drop(e.target, i, e.start)
@@ -92,7 +92,7 @@ func (e *edit) sweep() {
 	s := e.s
 	kept := e.target.members[:0]
 	for _, m := range e.target.members {
-		if m.gen == s.gen {
+		if m.val.obj.gen == s.gen {
 			kept = append(kept, m)
 			continue
 		}

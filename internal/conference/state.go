@@ -179,6 +179,9 @@ func (s *State) put(o *object, t table, extra string, key, val []byte) {
 
 // name is key as a string, the same one for every element, so that a roster holds each of the provider's keys once.
 func (s *State) name(key []byte) string {
+	if n, ok := internedNames[string(key)]; ok {
+		return n
+	}
 	const most = 1024 // the reference knows about a hundred
 	if n, ok := s.names[string(key)]; ok {
 		return n
@@ -317,28 +320,6 @@ func decimal(b *builder, n int64) []byte {
 	at := len(b.buf)
 	b.buf = strconv.AppendInt(b.buf, n, 10)
 	return b.tail(at)
-}
-
-// interned are texts that documents are full of; they are stored once.
-var interned = func() map[string][]byte {
-	m := make(map[string][]byte)
-	for _, text := range []string{
-		"true", "false", "0", "1", "2", `""`, `"0"`, `"1"`, `"2"`, `"good"`, `"poor"`, `"guest"`, `"chair"`, `"audience"`, `"joined"`,
-		`"calling"`, `"joining"`, `"desktop"`, `"mobile"`, `"pad"`, `"other"`, `"unspecified"`, `"layout"`, `"participant"`,
-		`"normal"`, `"terminal"`, `"outside"`, `"anonymous"`, `"AACLD"`, `"H264HP"`, "[]", "[1]", "[1,3]",
-	} {
-		m[text] = []byte(text)
-	}
-	return m
-}()
-
-func keepText(raw []byte) []byte {
-	if len(raw) <= 16 {
-		if text, ok := interned[string(raw)]; ok {
-			return text
-		}
-	}
-	return bytes.Clone(raw)
 }
 
 // remember records an invitation's result, bounded.

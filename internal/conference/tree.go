@@ -19,11 +19,13 @@ type value struct {
 type member struct {
 	key string
 	val value
-	gen uint32 // the last full frame that named it; see reducer.sweep
 }
 
 // object keeps its members sorted by key, which makes its text canonical.
-type object struct{ members []member }
+type object struct {
+	members []member
+	gen     uint32 // of a keyed topic's element: the last frame that named it; see edit.sweep
+}
 
 // find is the index of key, or where it belongs.
 func (o *object) find(key string) (int, bool) { return search(o.members, key) }
@@ -56,7 +58,7 @@ func (o *object) set(key string, v value) {
 		o.members[i].val = v
 		return
 	}
-	o.members = slices.Insert(o.members, i, member{key: key, val: v})
+	o.insert(i, key, v)
 }
 
 func (o *object) remove(key string) bool {
@@ -70,7 +72,9 @@ func (o *object) remove(key string) bool {
 // forgetFrames makes no member look as if the first full frame to come had named it already.
 func (o *object) forgetFrames() {
 	for i := range o.members {
-		o.members[i].gen = 0
+		if element := o.members[i].val.obj; element != nil {
+			element.gen = 0
+		}
 	}
 }
 
@@ -103,7 +107,7 @@ func (v value) clone() value {
 	if v.obj == nil {
 		return v // texts are immutable
 	}
-	o := &object{members: slices.Clone(v.obj.members)}
+	o := &object{members: slices.Clone(v.obj.members), gen: v.obj.gen}
 	for i := range o.members {
 		o.members[i].val = o.members[i].val.clone()
 	}
@@ -113,18 +117,28 @@ func (v value) clone() value {
 // parse makes a value of checked JSON; null members are left out.
 func parse(v []byte) value {
 	if !rawjson.IsObject(v) {
-		return value{raw: rawjson.AppendCompact(nil, v)}
+		return value{raw: compactText(v)}
 	}
-	o := &object{}
+	o := &object{members: make([]member, 0, size(v))}
 	c := rawjson.Walk(v)
 	for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
 		if rawjson.Null(val) {
 			o.remove(string(key))
 			continue
 		}
-		o.set(string(key), parse(val))
+		o.set(nameText(key), parse(val))
 	}
 	return value{obj: o}
+}
+
+// size is how many members an object's text has.
+func size(v []byte) int {
+	n := 0
+	c := rawjson.Walk(v)
+	for _, _, ok := c.Member(); ok; _, _, ok = c.Member() {
+		n++
+	}
+	return n
 }
 
 // mergePatch is RFC 7396: the value that the checked patch makes of v. It may change v's object in place.
@@ -143,7 +157,7 @@ func mergePatch(v value, patch []byte) value {
 		}
 		i, found := v.obj.find(string(key))
 		if !found {
-			v.obj.members = slices.Insert(v.obj.members, i, member{key: string(key), val: parse(val)})
+			v.obj.insert(i, nameText(key), parse(val))
 			continue
 		}
 		v.obj.members[i].val = mergePatch(v.obj.members[i].val, val)
