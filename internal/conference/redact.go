@@ -127,57 +127,53 @@ func SplitSecrets(c Change) (open, secret []byte) {
 	if !PII.VisibleTopics().Has(c.Topic) {
 		return nil, c.Body
 	}
-	secret, found := rules[c.Topic].appendSecret(make([]byte, 0, 64), c.Body)
-	if !found {
+	r := rules[c.Topic]
+	if !r.hides(c.Body) {
 		return c.Body, nil
 	}
-	return Redact(c, PII), secret
+	return Redact(c, PII), r.appendSecret(make([]byte, 0, len(c.Body)), c.Body)
 }
 
-// appendSecret appends the part of checked text that needs Secrets; false, and nothing appended, where there is none.
-// Arrays are replaced whole by patches, so one with a secret inside goes whole.
-func (r *rule) appendSecret(dst, v []byte) ([]byte, bool) {
-	if !r.sees(PII) {
-		return append(dst, v...), true
-	}
-	if r.leaf {
-		return dst, false
-	}
+// hides says whether checked text has a part that needs Secrets.
+func (r *rule) hides(v []byte) bool {
 	switch {
+	case !r.sees(PII):
+		return true
+	case r.leaf:
+		return false
 	case rawjson.IsObject(v):
-		undo := len(dst)
-		dst = append(dst, '{')
-		start, found := len(dst), false
 		c := rawjson.Walk(v)
 		for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
-			kid := r.underRaw(key)
-			if kid.sees(PII) && kid.leaf {
-				continue // most members: a quick no
+			if r.underRaw(key).hides(val) {
+				return true
 			}
-			before := len(dst)
-			dst = appendRawKey(dst, start, key)
-			var some bool
-			if dst, some = kid.appendSecret(dst, val); !some {
-				dst = dst[:before]
-				continue
-			}
-			found = true
 		}
-		if !found {
-			return dst[:undo], false
-		}
-		return append(dst, '}'), true
 	case rawjson.IsArray(v):
 		c := rawjson.Walk(v)
 		for val, ok := c.Element(); ok; val, ok = c.Element() {
-			if _, some := r.each.appendSecret(nil, val); some {
-				return append(dst, v...), true
+			if r.each.hides(val) {
+				return true
 			}
 		}
-		return dst, false
-	default:
-		return dst, false
 	}
+	return false
+}
+
+// appendSecret appends the part of checked text that needs Secrets, where there is one. Arrays are replaced whole by
+// patches, so one with a secret inside goes whole.
+func (r *rule) appendSecret(dst, v []byte) []byte {
+	if !r.sees(PII) || !rawjson.IsObject(v) {
+		return append(dst, v...)
+	}
+	dst = append(dst, '{')
+	start := len(dst)
+	c := rawjson.Walk(v)
+	for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
+		if kid := r.underRaw(key); kid.hides(val) {
+			dst = kid.appendSecret(appendRawKey(dst, start, key), val)
+		}
+	}
+	return append(dst, '}')
 }
 
 // JoinSecrets puts together what SplitSecrets parted.
