@@ -7,6 +7,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/time/rate"
+
+	"confgate/internal/conference"
 )
 
 const (
@@ -23,35 +25,26 @@ const (
 	batchTimeout = 3 * time.Second
 )
 
-// batcher runs one script for many conferences: alone while that is seldom asked for, else in one pipeline with what others
-// ask for in the same few milliseconds. Nothing else ties them together: each has its own answer, and what the connection
-// of a batch suffers each is told, as if it had been alone.
+// batcher makes the appends of many conferences: alone while there are few, else in one pipeline with those that come in
+// the same few milliseconds. Nothing else ties them together: each has its own answer, and what the connection of a batch
+// suffers each is told, as if it had been alone.
 type batcher struct {
 	client redis.UniversalClient
 	script *redis.Script
+	sha    any           // of the script
 	pace   *rate.Limiter // nil: nothing is put together
 
 	// work has a batch for whoever runs sends. Without it, or while it is at one, a batch goes from where it is.
-	work chan []*batched
+	work chan []*appendCall
 
-	mu      sync.Mutex // a leaf
-	waiting []*batched // for the timer that was set with the first
+	mu      sync.Mutex    // a leaf
+	waiting []*appendCall // for the timer that was set with the first
 	bytes   int
 	timer   *time.Timer
 }
 
-// batched is one script call that waits.
-type batched struct {
-	keys []string
-	args []any
-	cmd  *redis.Cmd    // readable once done is closed
-	done chan struct{} // closed when the batch was answered, or has failed
-
-	answer func(*redis.Cmd) // instead of done: called by who sends the batch; it must not wait
-}
-
 func newBatcher(client redis.UniversalClient, script *redis.Script) *batcher {
-	b := &batcher{client: client, script: script, work: make(chan []*batched)}
+	b := &batcher{client: client, script: script, sha: script.Hash(), work: make(chan []*appendCall)}
 	// A cluster's pipeline is answered when its slowest shard has, and a shard that is down must not hold up the others.
 	if _, cluster := client.(*redis.ClusterClient); !cluster {
 		b.pace = rate.NewLimiter(appendRate, appendBurst)
@@ -59,63 +52,69 @@ func newBatcher(client redis.UniversalClient, script *redis.Script) *batcher {
 	return b
 }
 
-// run calls the script and waits for its answer, or until ctx is done. size is about how many bytes its arguments have.
-func (b *batcher) run(ctx context.Context, size int, keys []string, args []any) *redis.Cmd {
-	call := b.join(size, keys, args)
-	if call == nil {
-		return b.script.Run(ctx, b.client, keys, args...)
+// run makes an append and waits for its answer, or until ctx is done.
+func (b *batcher) run(ctx context.Context, call *appendCall) (conference.Position, error) {
+	if !b.join(call) {
+		return call.outcome(b.alone(ctx, call))
 	}
 	select {
 	case <-call.done:
 	case <-ctx.Done():
 		cmd := redis.NewCmd(ctx)
 		cmd.SetErr(ctx.Err())
-		return cmd
+		return call.outcome(cmd)
 	}
 	if redis.HasErrorPrefix(call.cmd.Err(), "NOSCRIPT") {
-		return b.script.Run(ctx, b.client, keys, args...) // which brings the script along
+		return call.outcome(b.alone(ctx, call))
 	}
-	return call.cmd
+	return call.outcome(call.cmd)
 }
 
-// soon has the script called, and answer with what came of it, where calls wait for each other; false: nothing is done.
-func (b *batcher) soon(size int, keys []string, args []any, answer func(*redis.Cmd)) bool {
+// alone makes an append by itself, and brings the script along where the server hasn't got it.
+func (b *batcher) alone(ctx context.Context, call *appendCall) *redis.Cmd {
+	return b.script.Run(ctx, b.client, call.names[:appendArgs-appendKeys], call.args[appendArgs:]...)
+}
+
+// waits says whether an append has to wait for others now.
+func (b *batcher) waits() bool {
 	if b.pace == nil {
 		return false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := time.Now()
-	if len(b.waiting) == 0 && b.pace.TokensAt(now) >= 1 {
-		return false
-	}
-	b.wait(now, size, &batched{keys: keys, args: args, answer: answer})
-	return true
+	return len(b.waiting) > 0 || b.pace.TokensAt(time.Now()) < 1
 }
 
-// join lets a call wait for others; nil where it needn't.
-func (b *batcher) join(size int, keys []string, args []any) *batched {
+// add lets an append wait for others.
+func (b *batcher) add(call *appendCall) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wait(time.Now(), call)
+}
+
+// join lets an append wait for others; false where it needn't.
+func (b *batcher) join(call *appendCall) bool {
 	if b.pace == nil {
-		return nil
+		return false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
 	if len(b.waiting) == 0 && b.pace.AllowN(now, 1) {
-		return nil
+		return false
 	}
-	call := &batched{keys: keys, args: args, done: make(chan struct{})}
-	b.wait(now, size, call)
-	return call
+	call.done = make(chan struct{})
+	b.wait(now, call)
+	return true
 }
 
 // wait adds a call to the batch, and begins one with it where there is none. The caller holds mu.
-func (b *batcher) wait(now time.Time, size int, call *batched) {
+func (b *batcher) wait(now time.Time, call *appendCall) {
 	if len(b.waiting) == 0 {
 		b.timer = time.AfterFunc(min(b.pace.ReserveN(now, 1).DelayFrom(now), appendWait), b.due)
 	}
 	b.waiting = append(b.waiting, call)
-	if b.bytes += size; b.bytes > batchBytes {
+	if b.bytes += call.size; b.bytes > batchBytes {
 		b.timer.Reset(0)
 	}
 }
@@ -146,17 +145,18 @@ func (b *batcher) sends(ctx context.Context) {
 }
 
 // send makes the round trip of a batch.
-func (b *batcher) send(calls []*batched) {
+func (b *batcher) send(calls []*appendCall) {
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
 	pipe := b.client.Pipeline()
 	for _, c := range calls {
-		c.cmd = pipe.EvalSha(ctx, b.script.Hash(), c.keys, c.args...)
+		c.cmd = redis.NewCmd(ctx, c.args...)
+		_ = pipe.Process(ctx, c.cmd) // only queues it
 	}
 	_, _ = pipe.Exec(ctx) // each call has its own error
 	for _, c := range calls {
 		if c.answer != nil {
-			c.answer(c.cmd)
+			c.answer(c.outcome(c.cmd))
 		} else {
 			close(c.done)
 		}

@@ -38,13 +38,13 @@ func TestAppendWaitIsBounded(t *testing.T) {
 		b := newBatcher(client, redis.NewScript("return 1"))
 		const large = 500
 		for range large {
-			if call := b.join(batchBytes+1, []string{"large"}, nil); call != nil {
+			if call := (&appendCall{size: batchBytes + 1}); b.join(call) {
 				<-call.done
 			}
 		}
 		began := time.Now()
-		call := b.join(1, []string{"small"}, nil)
-		if call == nil {
+		call := &appendCall{size: 1}
+		if !b.join(call) {
 			t.Fatal("the small append went alone, after as many as make it wait")
 		}
 		<-call.done

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"confgate/internal/conference"
 )
@@ -45,19 +46,23 @@ func splitMessage(msg string) (header, string, error) {
 		return header{}, "", fmt.Errorf("%w: no header", errEntry)
 	}
 	var h header
-	fields := strings.Split(line, " ")
-	if len(fields) < 3 || fields[0] == "" {
+	var first, count string
+	h.epoch, line, _ = strings.Cut(line, " ")
+	first, line, _ = strings.Cut(line, " ")
+	count, line, ok = strings.Cut(line, " ")
+	if h.epoch == "" {
 		return header{}, "", fmt.Errorf("%w: short header", errEntry)
 	}
-	h.epoch = fields[0]
 	var err1, err2 error
-	h.first, err1 = strconv.ParseUint(fields[1], 10, 53)
-	h.count, err2 = strconv.Atoi(fields[2])
+	h.first, err1 = strconv.ParseUint(first, 10, 53)
+	h.count, err2 = strconv.Atoi(count)
 	if err1 != nil || err2 != nil || h.count < 0 {
 		return header{}, "", fmt.Errorf("%w: bad header", errEntry)
 	}
-	for _, f := range fields[3:] {
-		topic, prev, _ := strings.Cut(f, ":")
+	for ok {
+		var field string
+		field, line, ok = strings.Cut(line, " ")
+		topic, prev, _ := strings.Cut(field, ":")
 		t, err1 := strconv.Atoi(topic)
 		p, err2 := strconv.ParseUint(prev, 10, 53)
 		if err1 != nil || err2 != nil || t < 0 || t >= conference.NumTopics {
@@ -88,39 +93,38 @@ func (p place) associated() []byte {
 // pack encodes changes. A nil keyring leaves secrets out. An event that is nothing else only takes its place then, so that
 // an owner can tell where its append leads; it isn't part of its topic's chain.
 func pack(keys *Keyring, at place, changes []conference.Change) packed {
-	var open, secrets []byte
-	var p packed
-	var flags byte
+	room := 64
+	for _, c := range changes {
+		room += len(c.Body) + 16
+	}
+	p := packed{body: append(make([]byte, 0, room), bodyVersion, 0)}
+	p.body = binary.AppendUvarint(p.body, uint64(len(changes)))
+	var secrets []byte
 	for i, c := range changes {
 		clear, secret := conference.SplitSecrets(c)
 		switch {
 		case secret == nil:
 		case keys == nil:
-			flags |= flagSecretless
+			p.body[1] |= flagSecretless
 		default:
 			secrets = binary.AppendUvarint(secrets, uint64(i))
 			secrets = appendBytes(secrets, secret)
 		}
-		open = append(open, byte(c.Topic))
-		open = binary.AppendVarint(open, c.Time)
+		p.body = append(p.body, byte(c.Topic))
+		p.body = binary.AppendVarint(p.body, c.Time)
 		if clear == nil {
-			open = append(open, 0)
+			p.body = append(p.body, 0)
 		} else {
-			open = binary.AppendUvarint(open, uint64(len(clear))+1)
-			open = append(open, clear...)
+			p.body = binary.AppendUvarint(p.body, uint64(len(clear))+1)
+			p.body = append(p.body, clear...)
 		}
 		if clear != nil || keys != nil {
 			p.topics[c.Topic] = i + 1
 		}
 	}
-	body := make([]byte, 0, len(open)+len(secrets)+80)
-	body = append(body, bodyVersion, flags)
-	body = binary.AppendUvarint(body, uint64(len(changes)))
-	body = append(body, open...)
 	if len(secrets) > 0 {
-		body = keys.Seal(body, secrets, at.associated())
+		p.body = keys.Seal(p.body, secrets, at.associated())
 	}
-	p.body = body
 	return p
 }
 
@@ -131,7 +135,7 @@ func appendBytes(dst, b []byte) []byte {
 
 // unpacked is a body's content.
 type unpacked struct {
-	changes []conference.Change
+	changes []conference.Stamped // not numbered yet
 	// secretless says that something is missing: left out for want of a key, or not to be opened by this worker; then
 	// opening says why.
 	secretless bool
@@ -148,7 +152,7 @@ func unpack(keys *Keyring, at place, body []byte) (unpacked, error) {
 	if r.bad || version != bodyVersion || n > uint64(len(r.rest)/3) {
 		return unpacked{}, fmt.Errorf("%w: bad body", errEntry)
 	}
-	u := unpacked{secretless: flags&flagSecretless != 0, changes: make([]conference.Change, n)}
+	u := unpacked{secretless: flags&flagSecretless != 0, changes: make([]conference.Stamped, n)}
 	for i := range u.changes {
 		t := r.byte()
 		u.changes[i].Topic = conference.Topic(t)
@@ -160,16 +164,19 @@ func unpack(keys *Keyring, at place, body []byte) (unpacked, error) {
 			return unpacked{}, fmt.Errorf("%w: bad change", errEntry)
 		}
 	}
-	secrets := make([][]byte, n)
+	var secrets [][]byte
 	if len(r.rest) > 0 {
 		var err error
 		if secrets, err = openSecrets(keys, at, r.rest, len(u.changes)); err != nil {
 			u.secretless, u.opening = true, err
-			secrets = make([][]byte, n)
 		}
 	}
 	for i := range u.changes {
-		if err := join(&u.changes[i], secrets[i]); err != nil {
+		var secret []byte
+		if secrets != nil {
+			secret = secrets[i]
+		}
+		if err := join(&u.changes[i].Change, secret); err != nil {
 			return unpacked{}, err
 		}
 	}
@@ -279,7 +286,7 @@ func decodeBody(keys *Keyring, conf string, h header, body string) (entry, error
 		return e, nil
 	}
 	at := place{conf, forEntry, conference.Position{Epoch: h.epoch, Seq: h.first}}
-	u, err := unpack(keys, at, []byte(body))
+	u, err := unpack(keys, at, unsafe.Slice(unsafe.StringData(body), len(body))) // nobody writes to a change's body
 	if err != nil {
 		return entry{}, err
 	}
@@ -287,7 +294,8 @@ func decodeBody(keys *Keyring, conf string, h header, body string) (entry, error
 		return entry{}, fmt.Errorf("%w: %d changes, header says %d", errEntry, len(u.changes), h.count)
 	}
 	e.secretless, e.opening = u.secretless, u.opening
-	e.changes = stamp(u.changes, h.first-1, &h.prev)
+	number(u.changes, h.first-1, &h.prev)
+	e.changes = u.changes
 	return e, nil
 }
 
@@ -315,7 +323,7 @@ func unpackCheckpoint(
 	}
 	doc := conference.NewDoc()
 	for _, c := range u.changes {
-		if err := doc.Patch(c); err != nil {
+		if err := doc.Patch(c.Change); err != nil {
 			return nil, u, fmt.Errorf("%w: %w", errEntry, err)
 		}
 	}

@@ -61,7 +61,7 @@ func TestPackRoundTrip(t *testing.T) {
 		for i, c := range changes {
 			_, secret := conference.SplitSecrets(c)
 			secrets = secrets || secret != nil
-			if got := u.changes[i]; got.Topic != c.Topic || got.Time != c.Time || canonical(t, got) != canonical(t, c) {
+			if got := u.changes[i]; got.Topic != c.Topic || got.Time != c.Time || canonical(t, got.Change) != canonical(t, c) {
 				t.Fatalf("change %d came back as %v %s, want %v %s", i, got, got.Body, c, c.Body)
 			}
 		}

@@ -67,6 +67,12 @@ const (
 	typeStatus   = "status"
 )
 
+// What most frames hold.
+var (
+	oneDelta = []MessageCount{{typeDelta, 1}}
+	oneEvent = []MessageCount{{typeEvent, 1}}
+)
+
 // maxParts bounds the frames that an entry keeps for readers of some of its topics; rarer ones are made for one reader.
 const maxParts = 8
 
@@ -84,10 +90,17 @@ type content struct {
 
 // view is an entry for one profile.
 type view struct {
-	messages [][]byte // one a change; nil for a withheld event
-	wires    [][]byte // the same with headers, of which messages are the ends
+	messages []rendered // one a change
 	all      Frame
 	parts    atomic.Pointer[part]
+
+	one [1]rendered // what messages are of most entries
+}
+
+// rendered is a change as it is sent. A withheld event has none: both are nil.
+type rendered struct {
+	text []byte
+	wire []byte // with its header; text is its end
 }
 
 // part is a view for readers of some of the entry's topics; a list, newest first.
@@ -137,14 +150,17 @@ func (c *content) view(p conference.Profile) *view {
 	if v := slot.Load(); v != nil {
 		return v
 	}
-	v := &view{messages: make([][]byte, len(c.changes)), wires: make([][]byte, len(c.changes))}
+	v := new(view)
+	if v.messages = v.one[:]; len(c.changes) != len(v.one) {
+		v.messages = make([]rendered, len(c.changes))
+	}
 	for i, ch := range c.changes {
 		if ch.Body == nil {
 			continue
 		}
 		body := conference.Redact(ch.Change, p)
 		b := c.enc.Delta(make([]byte, headerRoom, headerRoom+len(body)+160), c.conf, ch, body)
-		v.messages[i], v.wires[i] = b[headerRoom:], wire(c.enc, b)
+		v.messages[i] = rendered{b[headerRoom:], wire(c.enc, b)}
 	}
 	v.all = c.pick(v, c.topics, 0)
 	slot.Store(v)
@@ -177,14 +193,14 @@ func (c *content) pick(v *view, topics conference.Topics, after uint64) Frame {
 	deltas, events, size, only := 0, 0, 0, 0
 	each := func(do func(i int)) {
 		for i, ch := range c.changes {
-			if topics.Has(ch.Topic) && ch.Seq > after && v.messages[i] != nil {
+			if topics.Has(ch.Topic) && ch.Seq > after && v.messages[i].text != nil {
 				do(i)
 			}
 		}
 	}
 	each(func(i int) {
 		only = i
-		size += len(v.messages[i]) + 1
+		size += len(v.messages[i].text) + 1
 		if c.changes[i].Topic.Event() {
 			events++
 		} else {
@@ -194,22 +210,29 @@ func (c *content) pick(v *view, topics conference.Topics, after uint64) Frame {
 	switch deltas + events {
 	case 0:
 	case 1:
-		f.Bytes, f.Wire = v.messages[only], v.wires[only]
+		f.Bytes, f.Wire = v.messages[only].text, v.messages[only].wire
 	default:
 		b := make([]byte, headerRoom, headerRoom+size+1)
 		each(func(i int) {
 			b = append(b, ',')
-			b = append(b, v.messages[i]...)
+			b = append(b, v.messages[i].text...)
 		})
 		b[headerRoom] = '['
 		b = append(b, ']')
 		f.Bytes, f.Wire = b[headerRoom:], wire(c.enc, b)
 	}
-	if deltas > 0 {
-		f.Messages = append(f.Messages, MessageCount{typeDelta, deltas})
-	}
-	if events > 0 {
-		f.Messages = append(f.Messages, MessageCount{typeEvent, events})
+	switch {
+	case deltas == 1 && events == 0:
+		f.Messages = oneDelta
+	case events == 1 && deltas == 0:
+		f.Messages = oneEvent
+	default:
+		if deltas > 0 {
+			f.Messages = append(f.Messages, MessageCount{typeDelta, deltas})
+		}
+		if events > 0 {
+			f.Messages = append(f.Messages, MessageCount{typeEvent, events})
+		}
 	}
 	return f
 }
@@ -218,7 +241,7 @@ func (c *content) pick(v *view, topics conference.Topics, after uint64) Frame {
 func (v *view) encoded() int {
 	n := 0
 	for _, m := range v.messages {
-		n += len(m)
+		n += len(m.text)
 	}
 	return n
 }

@@ -100,7 +100,7 @@ func (l *list) events(topics conference.Topics, p conference.Profile, upto uint6
 		}
 		for i, ch := range it.content.changes {
 			if ch.Topic.Event() && ch.Body != nil && topics.Has(ch.Topic) && ch.Seq <= upto {
-				events = append(events, it.content.view(p).messages[i])
+				events = append(events, it.content.view(p).messages[i].text)
 			}
 		}
 	}

@@ -138,17 +138,26 @@ func weigh(entry []conference.Stamped) int {
 	return n
 }
 
-// stamp numbers changes from after on, and moves prev, the last seq of each topic, along; withheld events don't count there.
+// stamp makes an entry of changes that come after a seq, and moves prev, the last seq of each topic, along.
 func stamp(changes []conference.Change, after uint64, prev *[conference.NumTopics]uint64) []conference.Stamped {
 	entry := make([]conference.Stamped, len(changes))
 	for i, c := range changes {
+		entry[i].Change = c
+	}
+	number(entry, after, prev)
+	return entry
+}
+
+// number does that to changes that are an entry's already. Withheld events don't count in prev.
+func number(entry []conference.Stamped, after uint64, prev *[conference.NumTopics]uint64) {
+	for i := range entry {
+		c := &entry[i]
 		after++
-		entry[i] = conference.Stamped{Change: c, Seq: after, Prev: prev[c.Topic]}
+		c.Seq, c.Prev = after, prev[c.Topic]
 		if c.Body != nil {
 			prev[c.Topic] = after
 		}
 	}
-	return entry
 }
 
 // last is the seq of an entry's last change.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,6 +40,7 @@ type RedisLog struct {
 	claim, begin, checkpoint *redis.Script
 	append                   *batcher
 	publish                  string // PUBLISH, or SPUBLISH on a cluster
+	ttl                      int64  // of keys, in seconds
 }
 
 var _ Log = (*RedisLog)(nil)
@@ -51,6 +53,7 @@ func NewRedisLog(client redis.UniversalClient, keys *Keyring, opts LogOptions) *
 		claim: redis.NewScript(claimSource), begin: redis.NewScript(beginSource),
 		append: newBatcher(client, redis.NewScript(appendSource)), checkpoint: redis.NewScript(checkpointSource),
 	}
+	l.ttl = int64(max(l.opts.KeyTTL/time.Second, 1))
 	if _, ok := client.(*redis.ClusterClient); ok {
 		l.publish = "SPUBLISH"
 	}
@@ -67,21 +70,42 @@ func (l *RedisLog) Run(ctx context.Context) error {
 }
 
 // The keys of a conference share its hash tag, so that one script may touch them all on a cluster.
-func keyOf(conf, part string) string { return "confgate:{" + conf + "}:" + part }
+func keyOf(conf, part string) string { return keyStart + conf + keyEnd + part }
 
-func metaKey(conf string) string   { return keyOf(conf, "meta") }
-func streamKey(conf string) string { return keyOf(conf, "log") }
-func ckptKey(conf string) string   { return keyOf(conf, "ckpt") }
-func channelOf(conf string) string { return keyOf(conf, "pub") }
+const (
+	keyStart = "confgate:{"
+	keyEnd   = "}:"
+)
+
+// parts are those of a conference: its keys, in the order in which scripts take them, and its channel.
+var parts = [4]string{"meta", "log", "ckpt", "pub"}
+
+func metaKey(conf string) string   { return keyOf(conf, parts[0]) }
+func streamKey(conf string) string { return keyOf(conf, parts[1]) }
+func ckptKey(conf string) string   { return keyOf(conf, parts[2]) }
+func channelOf(conf string) string { return keyOf(conf, parts[3]) }
 
 func keysOf(conf string) []string { return []string{metaKey(conf), streamKey(conf), ckptKey(conf)} }
 
-func (l *RedisLog) ttl() int64 { return int64(max(l.opts.KeyTTL/time.Second, 1)) }
+// namesOf are the names of all parts, in one piece of memory.
+func namesOf(conf string) (names [len(parts)]string) {
+	var b strings.Builder
+	b.Grow(len(parts) * (len(keyStart) + len(conf) + len(keyEnd) + len(parts[0])))
+	for i, part := range parts {
+		begin := b.Len()
+		b.WriteString(keyStart)
+		b.WriteString(conf)
+		b.WriteString(keyEnd)
+		b.WriteString(part)
+		names[i] = b.String()[begin:]
+	}
+	return names
+}
 
 // Claim implements Log.
 func (l *RedisLog) Claim(ctx context.Context, conf string) (conference.Claim, conference.Position, error) {
 	nonce := newNonce()
-	answer, err := l.claim.Run(ctx, l.client, keysOf(conf), nonce, l.ttl()).StringSlice()
+	answer, err := l.claim.Run(ctx, l.client, keysOf(conf), nonce, l.ttl).StringSlice()
 	if err != nil {
 		return conference.Claim{}, conference.Position{}, fmt.Errorf("fanout: claim: %w", err)
 	}
@@ -103,7 +127,7 @@ func (l *RedisLog) Begin(
 	pos := conference.Position{Epoch: newEpoch()}
 	body := packCheckpoint(l.keys, conf, pos, cp.Doc)
 	answer := l.begin.Run(ctx, l.client, keysOf(conf),
-		claim.Term, claim.Nonce, pos.Epoch, body, cp.Memory, l.ttl(), l.publish, channelOf(conf))
+		claim.Term, claim.Nonce, pos.Epoch, body, cp.Memory, l.ttl, l.publish, channelOf(conf))
 	if _, err := l.outcome(answer); err != nil {
 		return conference.Position{}, fmt.Errorf("fanout: begin: %w", err)
 	}
@@ -114,8 +138,7 @@ func (l *RedisLog) Begin(
 func (l *RedisLog) Append(
 	ctx context.Context, conf string, claim conference.Claim, after conference.Position, changes []conference.Change,
 ) (conference.Position, error) {
-	size, args := l.appendArgs(conf, claim, after, changes)
-	return l.appended(l.append.run(ctx, size, keysOf(conf), args), after, changes)
+	return l.append.run(ctx, l.newAppendCall(conf, claim, after, changes))
 }
 
 // AppendSoon is Append for who needn't wait for the answer: answer is called with it within some seconds, by a goroutine
@@ -124,37 +147,64 @@ func (l *RedisLog) AppendSoon(
 	conf string, claim conference.Claim, after conference.Position, changes []conference.Change,
 	answer func(conference.Position, error),
 ) bool {
-	size, args := l.appendArgs(conf, claim, after, changes)
-	return l.append.soon(size, keysOf(conf), args, func(cmd *redis.Cmd) { answer(l.appended(cmd, after, changes)) })
+	if !l.append.waits() {
+		return false
+	}
+	call := l.newAppendCall(conf, claim, after, changes)
+	call.answer = answer
+	l.append.add(call)
+	return true
 }
 
-// appendArgs are the arguments of the script, and about how many bytes they have.
-func (l *RedisLog) appendArgs(
+// appendCall is one append on its way to the script. What it is told lies here in one piece, and the arguments point to it.
+type appendCall struct {
+	log     *RedisLog
+	after   conference.Position
+	changes []conference.Change
+
+	names [4]string // of the keys, and of the channel
+	claim conference.Claim
+	room  [appendTopics + 2]any
+	args  []any // of EVALSHA
+	size  int   // about how many bytes they have
+
+	cmd    *redis.Cmd
+	done   chan struct{}                    // closed when the call was answered, or has failed; cmd is readable then
+	answer func(conference.Position, error) // instead of done
+}
+
+// Where in the arguments of EVALSHA the script's keys, its arguments, and of these the topics begin.
+const (
+	appendKeys   = 3
+	appendArgs   = appendKeys + 3
+	appendTopics = appendArgs + 9
+)
+
+func (l *RedisLog) newAppendCall(
 	conf string, claim conference.Claim, after conference.Position, changes []conference.Change,
-) (int, []any) {
-	at := place{conf, forEntry, conference.Position{Epoch: after.Epoch, Seq: after.Seq + 1}}
-	p := pack(l.keys, at, changes)
-	args := make([]any, 0, 9+2*min(len(changes), conference.NumTopics))
-	args = append(args,
-		claim.Term, claim.Nonce, after.Epoch, after.Seq, len(changes), p.body, l.ttl(), l.publish, channelOf(conf))
+) *appendCall {
+	c := &appendCall{log: l, after: after, changes: changes, claim: claim, names: namesOf(conf)}
+	p := pack(l.keys, place{conf, forEntry, conference.Position{Epoch: after.Epoch, Seq: after.Seq + 1}}, changes)
+	c.size = len(p.body)
+	c.args = append(c.room[:0],
+		"evalsha", l.append.sha, appendArgs-appendKeys, &c.names[0], &c.names[1], &c.names[2],
+		&c.claim.Term, &c.claim.Nonce, &c.after.Epoch, &c.after.Seq, len(changes), p.body, &l.ttl, &l.publish, &c.names[3])
 	for t, i := range p.topics {
 		if i > 0 {
-			args = append(args, t, i)
+			c.args = append(c.args, t, i)
 		}
 	}
-	return len(p.body), args
+	return c
 }
 
-// appended is what came of an append.
-func (l *RedisLog) appended(
-	cmd *redis.Cmd, after conference.Position, changes []conference.Change,
-) (conference.Position, error) {
-	seq, err := l.outcome(cmd)
+// outcome is what came of the append.
+func (c *appendCall) outcome(cmd *redis.Cmd) (conference.Position, error) {
+	seq, err := c.log.outcome(cmd)
 	if err != nil {
 		return conference.Position{}, fmt.Errorf("fanout: append: %w", err)
 	}
-	published(l.opts.Metrics, changes)
-	return conference.Position{Epoch: after.Epoch, Seq: seq}, nil
+	published(c.log.opts.Metrics, c.changes)
+	return conference.Position{Epoch: c.after.Epoch, Seq: seq}, nil
 }
 
 // Checkpoint implements Log.
@@ -163,7 +213,7 @@ func (l *RedisLog) Checkpoint(
 ) error {
 	body := packCheckpoint(l.keys, conf, cp.Position, cp.Doc)
 	answer := l.checkpoint.Run(ctx, l.client, keysOf(conf),
-		claim.Term, claim.Nonce, cp.Epoch, cp.Seq, formatPrev(cp.Prev), body, cp.Memory, l.ttl(),
+		claim.Term, claim.Nonce, cp.Epoch, cp.Seq, formatPrev(cp.Prev), body, cp.Memory, l.ttl,
 		max(l.opts.ResumeWindow, 0).Milliseconds(), l.opts.WindowBytes)
 	if _, err := l.outcome(answer); err != nil {
 		return fmt.Errorf("fanout: checkpoint: %w", err)
@@ -173,23 +223,28 @@ func (l *RedisLog) Checkpoint(
 
 // outcome reads what a script that changes the log answered.
 func (l *RedisLog) outcome(cmd *redis.Cmd) (uint64, error) {
-	answer, err := cmd.StringSlice()
+	answer, err := cmd.Result()
 	if err != nil {
 		return 0, err
 	}
-	switch {
-	case len(answer) == 2 && answer[0] == "ok":
-		return strconv.ParseUint(answer[1], 10, 64)
-	case len(answer) == 1 && answer[0] == "fenced":
-		l.opts.Metrics.Fenced()
-		return 0, conference.ErrFenced
-	case len(answer) == 1 && answer[0] == "position":
-		return 0, conference.ErrPosition
-	case len(answer) == 1 && answer[0] == "epoch":
-		return 0, conference.ErrEpoch
-	default:
-		return 0, fmt.Errorf("unknown answer of a script: %d values", len(answer))
+	switch a := answer.(type) {
+	case int64:
+		return uint64(a), nil
+	case []any:
+		if len(a) != 1 {
+			break
+		}
+		switch a[0] {
+		case "fenced":
+			l.opts.Metrics.Fenced()
+			return 0, conference.ErrFenced
+		case "position":
+			return 0, conference.ErrPosition
+		case "epoch":
+			return 0, conference.ErrEpoch
+		}
 	}
+	return 0, fmt.Errorf("unknown answer of a script: %T", answer)
 }
 
 // Load implements Log.

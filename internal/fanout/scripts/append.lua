@@ -1,7 +1,7 @@
 -- Appends one entry, and publishes the same bytes.
 -- KEYS: meta, log, ckpt. ARGV: term, nonce, epoch, after, count, body, TTL in seconds, publishing command, channel, then for
 -- each topic in the entry its number and the place of its last change, from 1.
--- Answers ok with the seq reached, fenced, position, or epoch.
+-- Answers the seq reached, as a number, fenced, position, or epoch.
 local meta = redis.call('HMGET', KEYS[1], 'term', 'nonce', 'epoch', 'seq', 'after', 'run')
 if not meta[1] then
   return {'epoch'}
@@ -25,7 +25,7 @@ if meta[6] ~= run then
 end
 if not here then
   if done then
-    return {'ok', meta[4]}
+    return tonumber(meta[4])
   end
   return {'position'}
 end
@@ -35,7 +35,7 @@ for i = 1, 3 do
 end
 local count = tonumber(ARGV[5])
 if count == 0 then
-  return {'ok', meta[4]}
+  return tonumber(meta[4])
 end
 
 local after = tonumber(ARGV[4])
@@ -55,4 +55,4 @@ redis.call('HSET', KEYS[1], unpack(set))
 redis.call('HINCRBY', KEYS[1], 'bytes', #message)
 redis.call('EXPIRE', KEYS[2], ARGV[7])
 redis.call(ARGV[8], ARGV[9], message)
-return {'ok', seq}
+return after + count

@@ -1,6 +1,6 @@
 -- Starts an epoch, at seq 0.
 -- KEYS: meta, log, ckpt. ARGV: term, nonce, epoch, checkpoint body, memory, TTL in seconds, publishing command, channel.
--- Answers ok, fenced, or epoch (the claim itself is gone).
+-- Answers the seq reached, fenced, or epoch (the claim itself is gone).
 local meta = redis.call('HMGET', KEYS[1], 'term', 'nonce')
 if not meta[1] then
   return {'epoch'}
@@ -15,4 +15,4 @@ redis.call('HSET', KEYS[3], 'epoch', ARGV[3], 'seq', '0', 'prev', '', 'body', AR
 redis.call('EXPIRE', KEYS[1], ARGV[6])
 redis.call('EXPIRE', KEYS[3], ARGV[6])
 redis.call(ARGV[7], ARGV[8], ARGV[3] .. ' 0 0\n')
-return {'ok', '0'}
+return 0

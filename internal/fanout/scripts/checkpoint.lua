@@ -1,7 +1,7 @@
 -- Stores a checkpoint, and trims the stream up to it as far as the resume window allows.
 -- KEYS: meta, log, ckpt. ARGV: term, nonce, epoch, seq, prev, body, memory, TTL in seconds, window in milliseconds, window in
 -- bytes.
--- Answers ok, fenced, or epoch.
+-- Answers the seq reached, fenced, or epoch.
 --
 -- Entry ids are seqs, so what is old has to be remembered: meta's "marks" says for moments in the past what seq and how many
 -- bytes the log had reached then, "time:seq:bytes " each. "cut" is how many bytes had been appended up to the last trimming.
@@ -50,4 +50,4 @@ end
 for i = 1, 3 do
   redis.call('EXPIRE', KEYS[i], ARGV[8])
 end
-return {'ok', meta[4]}
+return tonumber(meta[4])
