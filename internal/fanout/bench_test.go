@@ -14,16 +14,7 @@ import (
 // pump is a log that a benchmark feeds by hand.
 type pump struct{ deliveries chan fanout.Delivery }
 
-func (p *pump) Follow(ctx context.Context, _ string, _ conference.Position, deliver func(fanout.Delivery)) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case d := <-p.deliveries:
-			deliver(d)
-		}
-	}
-}
+func (p *pump) Follow(string, conference.Position) fanout.Tail { return newPushed(p.deliveries) }
 
 // pumped starts a feed with the edge's own encoder and n readers.
 func pumped(tb testing.TB, n int) (*pump, []*fanout.Reader) {
@@ -108,7 +99,7 @@ func BenchmarkRedisAppend(b *testing.B) {
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	go func() {
-		_ = log.Follow(ctx, conf, conference.Position{}, func(fanout.Delivery) { got <- struct{}{} })
+		fanouttest.Follow(ctx, log, conf, conference.Position{}, func(fanout.Delivery) { got <- struct{}{} })
 	}()
 	<-got
 	changes := []conference.Change{fanouttest.Set("p1", "Ann")}

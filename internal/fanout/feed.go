@@ -22,9 +22,8 @@ type Feed struct {
 	conf string
 	opts FeedOptions
 
-	deliveries chan Delivery
-	attaches   chan *attachment
-	done       chan struct{} // closed when run has ended
+	attaches chan *attachment
+	done     chan struct{} // closed when run has ended
 
 	// owned by run
 	doc       *conference.Doc // nil: nothing was ever known
@@ -88,8 +87,7 @@ const (
 func newFeed(conf string, opts FeedOptions, held bool) *Feed {
 	f := &Feed{
 		conf: conf, opts: opts, status: statusItem{fresh: true}, log: Status{Fresh: true},
-		deliveries: make(chan Delivery), attaches: make(chan *attachment),
-		done: make(chan struct{}), kick: make(chan struct{}, 1),
+		attaches: make(chan *attachment), done: make(chan struct{}), kick: make(chan struct{}, 1),
 		snapshots: make(map[snapshotKey]*snapshot),
 	}
 	f.pacing = newPacing(opts.WriteRate)
@@ -103,26 +101,9 @@ func newFeed(conf string, opts FeedOptions, held bool) *Feed {
 // run follows the log until ctx is done.
 func (f *Feed) run(ctx context.Context) {
 	defer close(f.done)
-	var wg sync.WaitGroup
-	defer wg.Wait()
 	for ctx.Err() == nil {
-		following, cancel := context.WithCancel(ctx)
-		wg.Go(func() {
-			err := f.opts.Log.Follow(following, f.conf, conference.Position{}, func(d Delivery) {
-				select {
-				case f.deliveries <- d:
-				case <-following.Done():
-				}
-			})
-			if following.Err() == nil {
-				f.opts.Logger.Error("log stopped delivering", telemetry.Conference(f.conf), zap.Error(err))
-				cancel()
-			}
-		})
-		err := f.loop(following)
+		err := f.follow(ctx)
 		f.whole = false
-		cancel()
-		wg.Wait()
 		if ctx.Err() == nil {
 			f.opts.Logger.Error("replica is loaded anew", telemetry.Conference(f.conf),
 				telemetry.Epoch(f.pos.Epoch), telemetry.Seq(f.pos.Seq), zap.Error(err))
@@ -131,16 +112,24 @@ func (f *Feed) run(ctx context.Context) {
 	}
 }
 
-// loop serves until ctx is done, or the replica can't go on.
-func (f *Feed) loop(ctx context.Context) error {
-	for {
+// follow serves until ctx is done, or the replica can't go on.
+func (f *Feed) follow(ctx context.Context) error {
+	tail := f.opts.Log.Follow(f.conf, conference.Position{})
+	defer tail.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var broken error
+	deliver := func(d Delivery) {
+		if broken == nil {
+			broken = f.apply(d)
+		}
+	}
+	for broken == nil {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case d := <-f.deliveries:
-			if err := f.apply(d); err != nil {
-				return err
-			}
+		case <-tail.Kick():
+			tail.Step(ctx, deliver)
 		case a := <-f.attaches:
 			if !f.attach(a) {
 				f.pending = append(f.pending, a)
@@ -151,6 +140,7 @@ func (f *Feed) loop(ctx context.Context) error {
 			f.due()
 		}
 	}
+	return broken
 }
 
 // apply takes one step of the log.

@@ -71,17 +71,60 @@ func newScript() *script {
 	return &script{deliveries: make(chan fanout.Delivery), follows: make(chan string, 100)}
 }
 
-func (s *script) Follow(ctx context.Context, conf string, _ conference.Position, deliver func(fanout.Delivery)) error {
+func (s *script) Follow(conf string, _ conference.Position) fanout.Tail {
 	s.follows <- conf
+	return newPushed(s.deliveries)
+}
+
+// pushed is a tail that is given what comes over a channel.
+type pushed struct {
+	kick, closed, done chan struct{}
+	came               chan fanout.Delivery
+}
+
+func newPushed(deliveries <-chan fanout.Delivery) *pushed {
+	p := &pushed{
+		kick: make(chan struct{}, 1), closed: make(chan struct{}), done: make(chan struct{}), came: make(chan fanout.Delivery, 1),
+	}
+	go func() {
+		defer close(p.done)
+		for {
+			select {
+			case d := <-deliveries:
+				d.Received = time.Now()
+				select {
+				case p.came <- d:
+				case <-p.closed:
+					return
+				}
+				select {
+				case p.kick <- struct{}{}:
+				default:
+				}
+			case <-p.closed:
+				return
+			}
+		}
+	}()
+	return p
+}
+
+func (p *pushed) Kick() <-chan struct{} { return p.kick }
+
+func (p *pushed) Step(_ context.Context, deliver func(fanout.Delivery)) {
 	for {
 		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case d := <-s.deliveries:
-			d.Received = time.Now()
+		case d := <-p.came:
 			deliver(d)
+		default:
+			return
 		}
 	}
+}
+
+func (p *pushed) Close() {
+	close(p.closed)
+	<-p.done
 }
 
 // runFeeds runs feeds until stop is called.

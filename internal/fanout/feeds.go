@@ -22,7 +22,7 @@ var (
 
 // Follower is what a feed needs of a Log.
 type Follower interface {
-	Follow(ctx context.Context, conf string, from conference.Position, deliver func(Delivery)) error
+	Follow(conf string, from conference.Position) Tail
 }
 
 // FeedOptions are what Feeds takes. Log and Encoder have no default.

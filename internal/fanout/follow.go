@@ -1,8 +1,10 @@
 package fanout
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,51 +16,73 @@ import (
 // errBehind: the log has less than it had once. It isn't to be trusted until its owner begins a new epoch.
 var errBehind = errors.New("log is behind what it acknowledged")
 
-// Follow implements Log.
-func (l *RedisLog) Follow(
-	ctx context.Context, conf string, from conference.Position, deliver func(Delivery),
-) error {
-	f := l.hub.attach(conf)
-	defer l.hub.detach(f)
-	t := &tail{log: l, conf: conf, mail: f, pos: from, deliver: deliver, fresh: true}
-	var messages []message
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-f.kick:
-		}
-		messages = f.take(messages)
-		for _, m := range messages {
-			t.message(ctx, m)
-		}
-		t.news(ctx)
-	}
-}
-
-// tail is a Follow call: owned by its goroutine.
+// tail is a Tail of a RedisLog. What needs an answer of Redis is done by a goroutine of its own; meanwhile messages wait
+// in the mailbox.
 type tail struct {
-	log     *RedisLog
-	conf    string
-	mail    *follower
-	deliver func(Delivery)
+	log      *RedisLog
+	conf     string
+	mail     *follower
+	deliver  func(Delivery) // of the Step under way
+	messages []message      // of the last Step, for their room
 
 	pos   conference.Position
 	fresh bool      // what the receiver was told last
 	read  time.Time // when the log was asked last that has answered
 	owing bool      // something is missing that couldn't be read
 	muted bool      // a failure to open seals was logged
+
+	catching bool // the log is being read
+	caught   chan catchUp
+	reading  sync.WaitGroup
+}
+
+// Follow implements Log.
+func (l *RedisLog) Follow(conf string, from conference.Position) Tail {
+	return &tail{log: l, conf: conf, mail: l.hub.attach(conf), pos: from, fresh: true, caught: make(chan catchUp, 1)}
+}
+
+// Kick implements Tail.
+func (t *tail) Kick() <-chan struct{} { return t.mail.kick }
+
+// Close implements Tail.
+func (t *tail) Close() {
+	t.reading.Wait()
+	t.log.hub.detach(t.mail)
+}
+
+// Step implements Tail.
+func (t *tail) Step(ctx context.Context, deliver func(Delivery)) {
+	t.deliver = deliver
+	if t.catching {
+		select {
+		case c := <-t.caught:
+			t.catching = false
+			t.caughtUp(c)
+		default:
+			return
+		}
+	}
+	t.messages = t.mail.take(t.messages)
+	for _, m := range t.messages {
+		if t.catching {
+			return // what is left was published before the log is read
+		}
+		t.message(ctx, m)
+	}
+	if !t.catching {
+		t.news(ctx)
+	}
 }
 
 // message takes what pub/sub brought: it moves the follower on by itself where it continues, and is a hint otherwise.
 func (t *tail) message(ctx context.Context, m message) {
 	h, body, err := splitMessage(m.text)
 	if err != nil {
-		t.sync(ctx) // the stream has the same bytes; it is for sync to say what is wrong with them
+		t.catchUp(ctx) // the stream has the same bytes; it is for reading it to say what is wrong with them
 		return
 	}
 	if h.epoch != t.pos.Epoch || t.owing {
-		t.sync(ctx)
+		t.catchUp(ctx)
 		return
 	}
 	upto := h.first + uint64(h.count) - 1
@@ -66,12 +90,12 @@ func (t *tail) message(ctx context.Context, m message) {
 	case h.count == 0 || upto <= t.pos.Seq:
 		return
 	case h.first > t.pos.Seq+1:
-		t.sync(ctx)
+		t.catchUp(ctx)
 		return
 	}
 	e, err := decodeBody(t.log.keys, t.conf, h, body)
 	if err != nil {
-		t.sync(ctx)
+		t.catchUp(ctx)
 		return
 	}
 	t.take(e, m.received)
@@ -107,80 +131,110 @@ func (t *tail) news(ctx context.Context) {
 	case p != nil && p.err != nil:
 		t.stale(p.since)
 	case t.owing, p != nil && p.head != t.pos:
-		t.sync(ctx)
+		t.catchUp(ctx)
 	case p != nil:
 		t.vouch()
 	}
 }
 
-// sync brings the follower to the log's head, by the stream where that has what is missing, else by a snapshot.
-func (t *tail) sync(ctx context.Context) {
-	const tries = 3
-	began := time.Now()
-	err := t.catchUp(ctx)
-	for i := 1; i < tries && errors.Is(err, errMoved); i++ {
-		err = t.catchUp(ctx)
+// catchUp is the way to the log's head: by the stream where that has what is missing, else by a snapshot.
+type catchUp struct {
+	log    *RedisLog
+	conf   string
+	pos    conference.Position
+	steps  []Delivery
+	sealed error // why secrets are missing
+
+	began time.Time
+	err   error
+}
+
+// catchUp begins to bring the follower to the log's head. A Step takes what comes of it.
+func (t *tail) catchUp(ctx context.Context) {
+	t.catching = true
+	c := catchUp{log: t.log, conf: t.conf, pos: t.pos, began: time.Now()}
+	t.reading.Go(func() {
+		const tries = 3
+		c.err = c.read(ctx)
+		for i := 1; i < tries && errors.Is(c.err, errMoved); i++ {
+			c.err = c.read(ctx)
+		}
+		t.caught <- c
+		poke(t.mail.kick)
+	})
+}
+
+// caughtUp takes in what was read.
+func (t *tail) caughtUp(c catchUp) {
+	t.complain(c.sealed)
+	t.pos = c.pos
+	for _, d := range c.steps {
+		t.deliver(d)
 	}
 	switch {
-	case ctx.Err() != nil:
-	case err != nil:
-		t.log.opts.Logger.Debug("follower can't catch up", telemetry.Conference(t.conf), zap.Error(err))
+	case errors.Is(c.err, context.Canceled): // nobody follows any more
+	case c.err != nil:
+		t.log.opts.Logger.Debug("follower can't catch up", telemetry.Conference(t.conf), zap.Error(c.err))
 		t.owing = true
 		t.stale(time.Now())
 	default:
-		t.owing, t.read = false, began
+		t.owing, t.read = false, c.began
 		t.vouch()
 	}
 }
 
-func (t *tail) catchUp(ctx context.Context) error {
+func (c *catchUp) read(ctx context.Context) error {
 	// Only the first question is short: once Redis answers, reading a long stream may take what it takes.
-	asking, cancel := context.WithTimeout(ctx, t.log.opts.PollInterval)
-	head, err := t.log.head(asking, t.conf)
+	asking, cancel := context.WithTimeout(ctx, c.log.opts.PollInterval)
+	head, err := c.log.head(asking, c.conf)
 	cancel()
 	switch {
 	case err != nil:
 		return err
-	case head == t.pos:
+	case head == c.pos:
 		return nil
-	case head.Epoch == "" && t.pos.Epoch != "":
+	case head.Epoch == "" && c.pos.Epoch != "":
 		return errBehind
 	case head.Epoch == "":
 		return nil
-	case head.Epoch != t.pos.Epoch:
-		return t.snapshot(ctx, head)
-	case head.Seq < t.pos.Seq:
+	case head.Epoch != c.pos.Epoch:
+		return c.snapshot(ctx, head)
+	case head.Seq < c.pos.Seq:
 		return errBehind
 	}
-	return t.refill(ctx, head)
+	return c.refill(ctx, head)
 }
 
 // refill reads what is missing from the stream.
-func (t *tail) refill(ctx context.Context, head conference.Position) error {
-	entries, err := t.log.readStream(ctx, t.conf, t.pos.Epoch, t.pos.Seq+1)
-	if errors.Is(err, errMoved) || err == nil && (len(entries) == 0 || entries[0].changes[0].Seq > t.pos.Seq+1) {
-		return t.snapshot(ctx, head)
+func (c *catchUp) refill(ctx context.Context, head conference.Position) error {
+	entries, err := c.log.readStream(ctx, c.conf, c.pos.Epoch, c.pos.Seq+1)
+	if errors.Is(err, errMoved) || err == nil && (len(entries) == 0 || entries[0].changes[0].Seq > c.pos.Seq+1) {
+		return c.snapshot(ctx, head)
 	}
 	if err != nil {
 		return err
 	}
-	t.log.opts.Metrics.Refill()
+	c.log.opts.Metrics.Refill()
 	now := time.Now()
 	for _, e := range entries {
-		if e.changes[0].Seq > t.pos.Seq+1 {
+		if e.changes[0].Seq > c.pos.Seq+1 {
 			return errMoved
 		}
-		t.take(e, now)
+		c.sealed = cmp.Or(c.sealed, e.opening)
+		if changes := since(e.changes, c.pos.Seq); len(changes) > 0 {
+			c.pos.Seq = last(changes)
+			c.steps = append(c.steps, Delivery{Entry: changes, Received: now})
+		}
 	}
-	if t.pos.Seq < head.Seq {
+	if c.pos.Seq < head.Seq {
 		return errMoved
 	}
 	return nil
 }
 
 // snapshot loads everything.
-func (t *tail) snapshot(ctx context.Context, head conference.Position) error {
-	s, err := t.log.load(ctx, t.conf, true)
+func (c *catchUp) snapshot(ctx context.Context, head conference.Position) error {
+	s, err := c.log.load(ctx, c.conf, true)
 	switch {
 	case err != nil:
 		return err
@@ -188,9 +242,9 @@ func (t *tail) snapshot(ctx context.Context, head conference.Position) error {
 		// A part of the log is gone, or it began anew just now. The owner's next checkpoint, or the next try, mends it.
 		return errMoved
 	}
-	t.complain(s.opening)
-	t.pos = s.Position
-	t.deliver(Delivery{Snapshot: &s.Snapshot, Received: time.Now()})
+	c.sealed = cmp.Or(c.sealed, s.opening)
+	c.pos = s.Position
+	c.steps = append(c.steps, Delivery{Snapshot: &s.Snapshot, Received: time.Now()})
 	return nil
 }
 

@@ -35,10 +35,21 @@ type Log interface {
 	// value is put into doubt, which is of capacity 1, when the log may have lost something; the owner's next Append, which
 	// may be without changes, tells. Nothing else rests on it. That another has claimed isn't looked for.
 	Hold(conf string, doubt chan<- struct{}) (letGo func())
-	// Follow blocks until ctx is done, whose error it returns. deliver is called by one goroutine at a time, in order, and
-	// holds up only this follower. From is where the caller is already; anything but a position that the log still
-	// continues brings a snapshot first. Where the conference has no state yet, deliver isn't called until it has.
-	Follow(ctx context.Context, conf string, from conference.Position, deliver func(Delivery)) error
+	// Follow begins to follow a conference. From is where the caller is already; anything but a position that the log still
+	// continues brings a snapshot first. Where the conference has no state yet, nothing is delivered until it has. The caller
+	// closes the tail.
+	Follow(conf string, from conference.Position) Tail
+}
+
+// Tail is a follower's place in a log. It belongs to one goroutine, which calls Step whenever Kick has a value.
+type Tail interface {
+	// Kick has a value, or is closed, when there may be something to deliver. It may be another channel after each Step.
+	Kick() <-chan struct{}
+	// Step delivers, in order, what has come since the last one. It doesn't wait for the log: what has to be asked for is
+	// delivered by a later Step, if ctx isn't done by then.
+	Step(ctx context.Context, deliver func(Delivery))
+	// Close ends it. It waits for what a Step has begun, so the Step's ctx should be done.
+	Close()
 }
 
 // Delivery is one step of a follower. Exactly one of Snapshot, Entry and Status is set.

@@ -67,20 +67,25 @@ func TestRedisLog(t *testing.T) {
 	})
 }
 
-// slowLog delivers nothing before its gate is open.
+// slowLog's followers take no step before its gate is open.
 type slowLog struct {
 	log  fanout.Follower
 	gate chan struct{}
 }
 
-func (s *slowLog) Follow(
-	ctx context.Context, conf string, from conference.Position, deliver func(fanout.Delivery),
-) error {
-	return s.log.Follow(ctx, conf, from, func(d fanout.Delivery) {
-		select {
-		case <-s.gate:
-		case <-ctx.Done():
-		}
-		deliver(d)
-	})
+func (s *slowLog) Follow(conf string, from conference.Position) fanout.Tail {
+	return &slowTail{s.log.Follow(conf, from), s.gate}
+}
+
+type slowTail struct {
+	fanout.Tail
+	gate chan struct{}
+}
+
+func (s *slowTail) Step(ctx context.Context, deliver func(fanout.Delivery)) {
+	select {
+	case <-s.gate:
+	case <-ctx.Done():
+	}
+	s.Tail.Step(ctx, deliver)
 }

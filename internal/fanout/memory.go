@@ -225,29 +225,40 @@ func (l *MemoryLog) Hold(conf string, _ chan<- struct{}) (letGo func()) {
 	})
 }
 
+// memoryTail is a Tail of a MemoryLog.
+type memoryTail struct {
+	conf *memoryConf
+	pos  conference.Position
+	kick <-chan struct{} // closed when there is news
+}
+
 // Follow implements Log.
-func (l *MemoryLog) Follow(
-	ctx context.Context, conf string, from conference.Position, deliver func(Delivery),
-) error {
+func (l *MemoryLog) Follow(conf string, from conference.Position) Tail {
 	c := l.conf(conf)
 	c.users.Add(1)
-	defer c.users.Add(-1)
-	for {
-		snapshot, entries, changed := c.behind(from)
-		now := time.Now()
-		if snapshot != nil {
-			from = snapshot.Position
-			deliver(Delivery{Snapshot: snapshot, Received: now})
-		}
-		for _, e := range entries {
-			from.Seq = last(e)
-			deliver(Delivery{Entry: e, Received: now})
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-changed:
-		}
+	first := make(chan struct{})
+	close(first)
+	return &memoryTail{conf: c, pos: from, kick: first}
+}
+
+// Kick implements Tail.
+func (t *memoryTail) Kick() <-chan struct{} { return t.kick }
+
+// Close implements Tail.
+func (t *memoryTail) Close() { t.conf.users.Add(-1) }
+
+// Step implements Tail.
+func (t *memoryTail) Step(_ context.Context, deliver func(Delivery)) {
+	snapshot, entries, changed := t.conf.behind(t.pos)
+	t.kick = changed
+	now := time.Now()
+	if snapshot != nil {
+		t.pos = snapshot.Position
+		deliver(Delivery{Snapshot: snapshot, Received: now})
+	}
+	for _, e := range entries {
+		t.pos.Seq = last(e)
+		deliver(Delivery{Entry: e, Received: now})
 	}
 }
 

@@ -1,7 +1,6 @@
 package fanouttest
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -337,11 +336,6 @@ func testFollowEarly(t *testing.T, open Open) {
 	o := StartOwner(t, log, conf)
 	o.Append(t, Set("p1", "Ann"))
 	tail.WaitAt(t, o.Pos)
-
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	err := log.Follow(ctx, conf+"x", conference.Position{}, func(d fanout.Delivery) { t.Errorf("delivered %v", d) })
-	wantErr(t, "Follow with a done context", err, context.Canceled)
 }
 
 func testFollowEpoch(t *testing.T, open Open) {

@@ -14,7 +14,7 @@ import (
 // patience is how long a test waits for what must come. Nothing waits that long unless it fails.
 const patience = time.Minute
 
-// Tail is a Follow call that checks what it is given: that changes continue what came before without a hole, that their
+// Tail is a follower that checks what it is given: that changes continue what came before without a hole, that their
 // prev is right, that no position goes back within an epoch. It keeps the replica that they make.
 type Tail struct {
 	cancel context.CancelFunc
@@ -42,10 +42,26 @@ func StartTail(tb testing.TB, log fanout.Follower, conf string, from conference.
 	}
 	go func() {
 		defer close(t.done)
-		_ = log.Follow(ctx, conf, from, t.deliver)
+		Follow(ctx, log, conf, from, t.deliver)
 	}()
 	tb.Cleanup(t.Stop)
 	return t
+}
+
+// Follow follows a conference until ctx is done.
+func Follow(
+	ctx context.Context, log fanout.Follower, conf string, from conference.Position, deliver func(fanout.Delivery),
+) {
+	tail := log.Follow(conf, from)
+	defer tail.Close()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tail.Kick():
+			tail.Step(ctx, deliver)
+		}
+	}
 }
 
 // Stop ends the follower, and waits for it.
