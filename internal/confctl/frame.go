@@ -58,14 +58,23 @@ type Frame struct {
 // numbers quoted or not, data as an object, an array or a string that holds either, and anything beside that. It never
 // panics, whatever the bytes; an error means that the frame is unusable, and carries none of its content.
 func Decode(data []byte) (*Frame, error) {
+	f := new(Frame)
+	if err := f.Decode(data); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Decode is Decode into a frame that is at hand. Of data only Raw and Data are parts.
+func (f *Frame) Decode(data []byte) error {
 	raw, err := rawjson.Check(data)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrFrame, err)
+		return fmt.Errorf("%w: %w", ErrFrame, err)
 	}
 	if !rawjson.IsObject(raw) {
-		return nil, ErrFrame
+		return ErrFrame
 	}
-	f := &Frame{Raw: raw}
+	*f = Frame{Raw: raw}
 	var members envelope
 	c := rawjson.Walk(raw)
 	for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
@@ -73,7 +82,7 @@ func Decode(data []byte) (*Frame, error) {
 	}
 	action, _ := rawjson.Text(members.action)
 	if len(action) == 0 {
-		return nil, ErrAction
+		return ErrAction
 	}
 	switch string(action) { // the constants spare an allocation each
 	case "Subscribe":
@@ -94,7 +103,7 @@ func Decode(data []byte) (*Frame, error) {
 	} else {
 		members.answer(f)
 	}
-	return f, nil
+	return nil
 }
 
 func parseKind(action []byte) Kind {

@@ -160,6 +160,8 @@ func (s *State) candidate(e *edit, name string, fields *object, strength int) bo
 // Fill applies the roster that the REST query realTimeInfo gave (chapter 5.2.2), as far as it goes: whom it doesn't name is
 // gone from participants and attendees, and members that it can't know stay. now is in Unix milliseconds.
 func (s *State) Fill(info *confctl.RealTimeInfo, now int64) []Change {
+	s.scratch = borrow()
+	defer s.giveBack()
 	s.gen++
 	cohosts := make(map[string]bool, len(info.CoHosts))
 	for _, pid := range info.CoHosts {
@@ -194,7 +196,7 @@ func (s *State) Fill(info *confctl.RealTimeInfo, now int64) []Change {
 // presiding completes a participant's fields by whether it is the chair or a co-host. Of the others the answer doesn't say
 // whether they are guests or audience, so only a chair who no longer is one changes.
 func (s *State) presiding(fields, known *object, chair, cohost bool) {
-	b := &s.scratch
+	b := s.scratch
 	switch {
 	case chair:
 		b.put(fields, "", "role", []byte(`"chair"`))
@@ -210,7 +212,7 @@ func (s *State) presiding(fields, known *object, chair, cohost bool) {
 }
 
 func (s *State) realTimeRow(p *confctl.RealTimeParticipant) *object {
-	b := &s.scratch
+	b := s.scratch
 	o := b.object()
 	put := func(key, text string) {
 		if text != "" {
@@ -232,7 +234,7 @@ func (s *State) realTimeRow(p *confctl.RealTimeParticipant) *object {
 }
 
 func (s *State) applyRealTimeAttendee(e *edit, known attendeeIndex, a confctl.RealTimeAttendee) {
-	b := &s.scratch
+	b := s.scratch
 	o := b.object()
 	for _, f := range [...]struct{ key, text string }{
 		{"accountId", a.AccountID}, {"userUUID", a.UserUUID}, {"name", a.Name}, {"phone", a.Phone},

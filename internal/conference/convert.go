@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"strconv"
+	"sync"
 
 	"confgate/internal/rawjson"
 )
@@ -11,9 +12,30 @@ import (
 // builder holds what one frame is turned into before it is compared with what is known. Everything in it lives until the
 // next reset.
 type builder struct {
-	buf  []byte // texts that aren't parts of the frame
-	pool []*object
-	used int
+	buf   []byte // texts that aren't parts of the frame
+	pool  []*object
+	used  int
+	patch []byte // the patch under construction
+}
+
+// builders are those that no State has. A thousand conferences that change in turn use the same one, which stays in the
+// processor's cache.
+var builders = sync.Pool{New: func() any { return new(builder) }}
+
+func borrow() *builder {
+	b := builders.Get().(*builder) //nolint:forcetypeassert // the pool holds nothing else
+	b.reset()
+	return b
+}
+
+// giveBack ends the use of the builder. One that a large frame has grown isn't kept.
+func (s *State) giveBack() {
+	const most = 64 << 10 // bytes
+	b := s.scratch
+	s.scratch = nil
+	if cap(b.buf) <= most && cap(b.patch) <= most && len(b.pool) <= most>>10 {
+		builders.Put(b)
+	}
 }
 
 func (b *builder) reset() {

@@ -44,7 +44,7 @@ func (e *edit) update(key []byte, fields *object) bool {
 	if !found {
 		v := s.keep(value{obj: fields})
 		e.target.insert(i, string(key), v)
-		s.patch = v.append(appendRawKey(s.patch, e.start, key))
+		s.scratch.patch = v.append(appendRawKey(s.scratch.patch, e.start, key))
 	} else {
 		s.reconcileMember(e.start, e.target.members[i].key, e.target.members[i].val.obj, fields, e.full)
 	}
@@ -72,11 +72,11 @@ func (e *edit) split() {
 }
 
 func (e *edit) flush() {
-	if len(e.s.patch) == e.start && !e.created {
+	if len(e.s.scratch.patch) == e.start && !e.created {
 		return
 	}
 	e.created = false
-	e.changes = append(e.changes, Change{e.topic, e.time, append(bytes.Clone(e.s.patch), '}')})
+	e.changes = append(e.changes, Change{e.topic, e.time, append(bytes.Clone(e.s.scratch.patch), '}')})
 }
 
 // end removes what a full frame didn't name, and gives the changes.
@@ -97,7 +97,7 @@ func (e *edit) sweep() {
 			continue
 		}
 		e.gone = append(e.gone, m.key)
-		s.patch = append(appendKey(s.patch, e.start, m.key), jsonNull...)
+		s.scratch.patch = append(appendKey(s.scratch.patch, e.start, m.key), jsonNull...)
 	}
 	clear(e.target.members[len(kept):])
 	e.target.members = kept

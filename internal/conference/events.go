@@ -114,7 +114,7 @@ func lastResults(list rawjson.Cursor) map[string]int {
 }
 
 func (s *State) readInvite(v []byte) (fields *object, number, code string) {
-	b := &s.scratch
+	b := s.scratch
 	fields = b.object()
 	var byTable []byte // errorCode of the table; the wire says resultCode
 	c := rawjson.Walk(v)
@@ -150,7 +150,7 @@ func (s *State) applySubtitle(f *confctl.Frame) ([]Change, error) {
 	if !rawjson.IsObject(f.Data) {
 		return nil, rowError(Subtitles, 1, "no data")
 	}
-	b := &s.scratch
+	b := s.scratch
 	fields := b.object()
 	var err error
 	c := rawjson.Walk(f.Data)

@@ -29,7 +29,7 @@ func withPasswords(names map[string]bool) map[string]bool {
 // applyInfo reduces ConfBasicInfoNotify and ConfDynamicInfoNotify. Both fill the topic conference, each its own members;
 // the dynamic one also brings the topic layout.
 func (s *State) applyInfo(f *confctl.Frame) ([]Change, error) {
-	b := &s.scratch
+	b := s.scratch
 	fields, own, extra := basicFields, basicNames, extraBasicKey
 	if f.Kind == confctl.ConfDynamicInfo {
 		fields, own, extra = dynamicFields, dynamicNames, extraDynamicKey
@@ -63,7 +63,7 @@ func (s *State) applyInfo(f *confctl.Frame) ([]Change, error) {
 
 // putPasswords reads pwds, a list of {role, pwd}.
 func (s *State) putPasswords(src *object, v []byte) error {
-	b := &s.scratch
+	b := s.scratch
 	list, err := rows(nonNull(v))
 	if err != nil {
 		return err
@@ -100,7 +100,7 @@ func nonNull(v []byte) []byte {
 // mergeInfo completes src, which holds what one of the two frames says, to the whole topic: the other frame's members,
 // what an increment leaves unsaid, the conference's id, and the call-in restriction that counts.
 func (s *State) mergeInfo(src *object, own map[string]bool, extra string, full bool) {
-	b := &s.scratch
+	b := s.scratch
 	call := &s.memory.BasicCall
 	if extra == extraDynamicKey {
 		call = &s.memory.DynamicCall
@@ -168,7 +168,7 @@ func (s *State) applyLayout(changes []Change, v []byte, full bool, time int64) (
 	case !rawjson.IsObject(v):
 		return changes, rowError(Layout, 1, "multiPic is not an object")
 	}
-	b := &s.scratch
+	b := s.scratch
 	src := b.object()
 	var err error
 	c := rawjson.Walk(v)

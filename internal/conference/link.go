@@ -35,8 +35,9 @@ func (s *State) SetLink(state LinkState, reason LinkReason, now int64) []Change 
 	if have, why := s.Link(); have == state && why == reason {
 		return nil
 	}
-	s.scratch.reset()
-	b := &s.scratch
+	s.scratch = borrow()
+	defer s.giveBack()
+	b := s.scratch
 	o := b.object()
 	b.put(o, "", "state", quoted(b, string(state)))
 	if reason != ReasonNone {

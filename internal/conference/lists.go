@@ -77,7 +77,7 @@ func (s *State) applyInterpreters(f *confctl.Frame) ([]Change, error) {
 }
 
 func (s *State) readGroup(v []byte) (id []byte, fields *object, err error) {
-	b := &s.scratch
+	b := s.scratch
 	fields = b.object()
 	var first, second []byte
 	c := rawjson.Walk(v)

@@ -1,6 +1,7 @@
 package conference
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"confgate/internal/confctl"
@@ -96,6 +98,34 @@ func history(rt *rapid.T, s *State, yield func(changes []Change)) {
 		changes, _ := s.Apply(f)
 		yield(changes)
 	}
+}
+
+// The bytes of a frame belong to others again after Apply: nothing that it has made refers to them.
+func TestFramesAreUsedAgain(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		s, want := New("c"), New("c")
+		var changes, wanted []Change
+		for _, f := range frames(rt) {
+			untouched, _ := want.Apply(f)
+			wanted = append(wanted, untouched...)
+			again, err := confctl.Decode(bytes.Clone(f.Raw))
+			if err != nil {
+				rt.Fatal(err)
+			}
+			made, _ := s.Apply(again)
+			changes = append(changes, made...)
+			for i := range again.Raw {
+				again.Raw[i] = '#'
+			}
+		}
+		if diff := cmp.Diff(wanted, changes); diff != "" {
+			rt.Errorf("changes (-want +got):\n%s", diff)
+		}
+		if got := jsonOf(s.Doc()); got != jsonOf(want.Doc()) || !bytes.Equal(s.Memory(), want.Memory()) {
+			rt.Errorf("document %s, memory %s; want %s, %s", got, s.Memory(), jsonOf(want.Doc()), want.Memory())
+		}
+	})
 }
 
 func jsonOf(d *Doc) string { return string(d.AppendJSON(nil, AllTopics, full)) }

@@ -22,9 +22,8 @@ type State struct {
 	doc    *Doc
 	memory memory
 
-	scratch builder
-	patch   []byte // the patch under construction
-	gen     uint32 // number of the frame under way
+	scratch *builder // of the call under way
+	gen     uint32   // number of the frame under way
 	names   map[string]string
 }
 
@@ -120,7 +119,8 @@ func (s *State) Apply(f *confctl.Frame) ([]Change, error) {
 	if f.Class != confctl.Notify {
 		return nil, nil
 	}
-	s.scratch.reset()
+	s.scratch = borrow()
+	defer s.giveBack()
 	s.gen++
 	switch f.Kind {
 	case confctl.ConfBasicInfo, confctl.ConfDynamicInfo:
@@ -163,7 +163,7 @@ func (s *State) Clear(now int64) []Change {
 // put converts one of the provider's members into an element's: by the table, else verbatim under extra.
 func (s *State) put(o *object, t table, extra string, key, val []byte) {
 	key = bytes.TrimSpace(key)
-	b := &s.scratch
+	b := s.scratch
 	f, known := t.find(key)
 	switch {
 	case rawjson.Null(val) && known:
@@ -197,7 +197,7 @@ func (s *State) name(key []byte) string {
 // reconcile makes target say what src says and appends the members of the patch that does the same. What src lacks stays
 // in target, unless src is the whole. A null in src means "not there".
 func (s *State) reconcile(target, src *object, whole bool) {
-	start := len(s.patch)
+	start := len(s.scratch.patch)
 	i := 0
 	for j := range src.members {
 		m := &src.members[j]
@@ -218,13 +218,13 @@ func (s *State) reconcile(target, src *object, whole bool) {
 		case !found:
 			kept := s.keep(m.val)
 			target.insert(i, m.key, kept)
-			s.patch = kept.append(appendKey(s.patch, start, m.key))
+			s.scratch.patch = kept.append(appendKey(s.scratch.patch, start, m.key))
 		case m.val.obj != nil && target.members[i].val.obj != nil:
 			s.reconcileMember(start, m.key, target.members[i].val.obj, m.val.obj, whole)
 		case m.val.obj != nil || target.members[i].val.obj != nil || !bytes.Equal(target.members[i].val.raw, m.val.raw):
 			kept := s.keep(m.val)
 			target.members[i].val = kept
-			s.patch = kept.append(appendKey(s.patch, start, m.key))
+			s.scratch.patch = kept.append(appendKey(s.scratch.patch, start, m.key))
 		}
 		i++
 	}
@@ -235,21 +235,21 @@ func (s *State) reconcile(target, src *object, whole bool) {
 
 // reconcileMember reconciles the object under key with src, inside a patch whose first member began at start.
 func (s *State) reconcileMember(start int, key string, target, src *object, whole bool) {
-	undo := len(s.patch)
-	s.patch = append(appendKey(s.patch, start, key), '{')
-	inner := len(s.patch)
+	undo := len(s.scratch.patch)
+	s.scratch.patch = append(appendKey(s.scratch.patch, start, key), '{')
+	inner := len(s.scratch.patch)
 	s.reconcile(target, src, whole)
-	if len(s.patch) == inner {
-		s.patch = s.patch[:undo]
+	if len(s.scratch.patch) == inner {
+		s.scratch.patch = s.scratch.patch[:undo]
 		return
 	}
-	s.patch = append(s.patch, '}')
+	s.scratch.patch = append(s.scratch.patch, '}')
 }
 
 // drop removes member i of target, and says so in the patch.
 func (s *State) drop(target *object, i, start int) {
-	s.patch = appendKey(s.patch, start, target.members[i].key)
-	s.patch = append(s.patch, jsonNull...)
+	s.scratch.patch = appendKey(s.scratch.patch, start, target.members[i].key)
+	s.scratch.patch = append(s.scratch.patch, jsonNull...)
 	target.removeAt(i)
 }
 
@@ -271,8 +271,8 @@ func (s *State) keep(v value) value {
 
 // topicPatch begins a patch, and says where its first member will be.
 func (s *State) topicPatch() int {
-	s.patch = append(s.patch[:0], '{')
-	return len(s.patch)
+	s.scratch.patch = append(s.scratch.patch[:0], '{')
+	return len(s.scratch.patch)
 }
 
 // topicObject is a topic's object, made where it wasn't there.

@@ -97,7 +97,7 @@ func newActor(cfg Config, p provider) *actor {
 }
 
 // run is the actor's loop: what came in, what is due, what the log is to be told, and again.
-func (a *actor) run(ctx context.Context, passwords <-chan confctl.Secret, asks <-chan message) error {
+func (a *actor) run(ctx context.Context, asks <-chan message) error {
 	defer func() { a.count("", conference.ReasonNone) }()
 	defer a.pub.release()
 	if a.cfg.Successor {
@@ -126,8 +126,6 @@ func (a *actor) run(ctx context.Context, passwords <-chan confctl.Secret, asks <
 			a.receive(ctx, m)
 		case m := <-asks:
 			m.handle(ctx, a, time.Now())
-		case pw := <-passwords:
-			a.setPassword(ctx, pw, time.Now())
 		case <-a.doubts:
 			a.pub.doubtful = true
 		case m := <-a.acks(now):

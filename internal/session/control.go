@@ -247,8 +247,11 @@ func (m renewed) handle(_ context.Context, a *actor, now time.Time) {
 // fit into the third of it that is left.
 const minRefreshRetry = 200 * time.Millisecond
 
-// setPassword takes in a password that somebody named.
-func (a *actor) setPassword(ctx context.Context, password confctl.Secret, now time.Time) {
+// named is a password that somebody named.
+type named struct{ password confctl.Secret }
+
+func (m named) handle(ctx context.Context, a *actor, now time.Time) {
+	password := m.password
 	if password.Empty() {
 		return
 	}

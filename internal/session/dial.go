@@ -1,17 +1,18 @@
 package session
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -118,7 +119,8 @@ var errClosedByPeer = errors.New("session: the provider closed the link")
 
 // wire is one open socket: the seam at which tests stand in for the network.
 type wire interface {
-	Read(ctx context.Context) ([]byte, error)
+	// Read appends the next frame to into, in whose place the result may be kept.
+	Read(ctx context.Context, into []byte) ([]byte, error)
 	Write(ctx context.Context, frame []byte) error
 	// Close says goodbye first, and waits for a second at the most; CloseNow doesn't.
 	Close()
@@ -177,36 +179,41 @@ func proxied(u *url.URL) bool {
 }
 
 // socket is a wire over coder/websocket.
-type socket struct {
-	conn *websocket.Conn
-	in   bytes.Buffer // Read's, for the frame that comes in
-}
+type socket struct{ conn *websocket.Conn }
 
-// keptBuffer bounds what a socket keeps of its buffer between two frames, in bytes: most increments are smaller.
-const keptBuffer = 2 << 10
-
-func (s *socket) Read(ctx context.Context) ([]byte, error) {
-	// A context that may end is watched anew for each frame, which costs as much as reading it. Every end of a link closes
-	// the socket, and that ends a Read as well.
+// Read implements wire. A context that may end would be watched anew for each frame, which costs as much as reading it.
+// Every end of a link closes the socket, and that ends a Read as well.
+func (s *socket) Read(ctx context.Context, into []byte) ([]byte, error) {
 	_, r, err := s.conn.Reader(context.WithoutCancel(ctx))
 	if err == nil {
-		s.in.Reset()
-		_, err = s.in.ReadFrom(r)
+		into, err = readAll(r, into)
 	}
 	if status := websocket.CloseStatus(err); status != -1 {
 		// The close frame's reason is the provider's text, which may repeat anything.
-		return nil, fmt.Errorf("%w with status %d", errClosedByPeer, status)
+		return into, fmt.Errorf("%w with status %d", errClosedByPeer, status)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if s.in.Cap() > keptBuffer {
-		frame := s.in.Bytes()
-		s.in = bytes.Buffer{}
-		return frame, nil
-	}
-	return bytes.Clone(s.in.Bytes()), nil
+	return into, err
 }
+
+// readAll appends what there is to read to b.
+func readAll(r io.Reader, b []byte) ([]byte, error) {
+	for {
+		if len(b) == cap(b) {
+			b = slices.Grow(b, max(cap(b), leastFrame))
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if errors.Is(err, io.EOF) {
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+	}
+}
+
+// leastFrame is what a frame gets room for at least, in bytes: most increments are smaller.
+const leastFrame = 1 << 10
 
 func (s *socket) Write(ctx context.Context, frame []byte) error {
 	return s.conn.Write(ctx, websocket.MessageText, frame)

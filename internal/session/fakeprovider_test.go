@@ -137,19 +137,19 @@ type fakeWire struct {
 	polite atomic.Bool // the session said goodbye
 }
 
-func (w *fakeWire) Read(ctx context.Context) ([]byte, error) {
+func (w *fakeWire) Read(ctx context.Context, into []byte) ([]byte, error) {
 	select {
 	case f := <-w.in:
-		return f, nil
+		return append(into, f...), nil
 	default:
 	}
 	select {
 	case f := <-w.in:
-		return f, nil
+		return append(into, f...), nil
 	case <-w.down:
-		return nil, w.why
+		return into, w.why
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return into, ctx.Err()
 	}
 }
 

@@ -107,18 +107,6 @@ func (s *Session) Offer(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// ask gives the actor a message from outside.
-func (s *Session) ask(ctx context.Context, m message) error {
-	select {
-	case s.asks <- m:
-		return nil
-	case <-s.stopped:
-		return ErrStopped
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 type prepare struct{}
 
 func (prepare) handle(_ context.Context, a *actor, _ time.Time) { a.leaving.prepared = true }
@@ -175,10 +163,10 @@ func (a *actor) quietly() bool { return a.ahead != nil || a.leaving.prepared }
 
 // ahead is a successor's side of a handover: it has a link, and the conference is still another's.
 type ahead struct {
-	frames   []received // that the tracker let pass, in order
-	overflow bool       // there were too many
-	live     bool       // the owner was told that it may make its offer
-	offered  bool       // the offer has come, or never will
+	frames   []*received // that the tracker let pass, in order
+	overflow bool        // there were too many
+	live     bool        // the owner was told that it may make its offer
+	offered  bool        // the offer has come, or never will
 	offer    offer
 	caughtUp bool
 
@@ -263,11 +251,11 @@ func (m offerCame) handle(_ context.Context, a *actor, now time.Time) {
 	a.catchUp()
 }
 
-// collect keeps a frame until the conference is this session's.
-func (a *actor) collect(m received) {
-	h, f := a.ahead, m.frame
+// collect keeps a frame until the conference is this session's; false where it doesn't.
+func (a *actor) collect(m *received) (kept bool) {
+	h, f := a.ahead, &m.frame
 	if v := a.tracker.Observe(f, m.at); !v.Apply {
-		return
+		return false
 	}
 	a.tracker.Applied(f, true, m.at)
 	if f.Mode == confctl.Full && !f.Kind.Event() && f.CreateTime > 0 && (h.base == 0 || f.CreateTime < h.base) {
@@ -283,6 +271,7 @@ func (a *actor) collect(m received) {
 		h.frames = append(h.frames, m)
 	}
 	a.catchUp()
+	return !h.overflow
 }
 
 // catchUp says so when this session is as far as the offer.
@@ -315,16 +304,16 @@ func (a *actor) succeed(ctx context.Context, m opened, now time.Time) {
 	}
 	var events []conference.Change
 	for _, r := range h.frames {
-		changes, err := a.state.Apply(r.frame)
+		changes, err := a.state.Apply(&r.frame)
 		if err != nil {
 			a.m.Unknown("frame")
 			a.complain(now, err)
 			if r.frame.Mode == confctl.Increment {
-				a.tracker.Failed(r.frame, now)
+				a.tracker.Failed(&r.frame, now)
 			}
 		}
-		a.leaving.marks.note(r.frame, len(changes) > 0)
-		if reported[frameName(r.frame)] {
+		a.leaving.marks.note(&r.frame, len(changes) > 0)
+		if reported[frameName(&r.frame)] {
 			continue
 		}
 		for _, c := range changes {

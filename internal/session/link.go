@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -82,12 +83,18 @@ func (a *actor) cutLink() {
 // read hands every frame to the actor, decoded, until the socket fails.
 func (a *actor) read(ctx context.Context, l *link) error {
 	for {
-		data, err := l.wire.Read(ctx)
-		if err != nil {
+		m := frames.Get().(*received) //nolint:forcetypeassert // the pool holds nothing else
+		var err error
+		if m.data, err = l.wire.Read(ctx, m.data[:0]); err != nil {
 			return err
 		}
-		m := received{link: l, at: time.Now()}
-		m.frame, m.err = confctl.Decode(data)
+		m.link, m.at = l, time.Now()
+		m.err = m.frame.Decode(m.data)
+		select {
+		case a.mail <- m:
+			continue
+		default: // it is full, which a select of two would find out at twice the price
+		}
 		select {
 		case a.mail <- m:
 		case <-ctx.Done():
@@ -179,42 +186,58 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// received is a frame, or why it can't be used.
+// received is a frame, or why it can't be used. The actor gives it back when it is done with it.
 type received struct {
 	link  *link
-	frame *confctl.Frame
+	frame confctl.Frame
 	err   error
 	at    time.Time
+
+	data []byte // of which the frame is a part
 }
 
-func (m received) handle(ctx context.Context, a *actor, now time.Time) {
-	l := a.link
-	if m.link != l {
-		return
+// frames are those that nobody has. The next frame of any link finds one in the processor's cache.
+var frames = sync.Pool{New: func() any { return new(received) }}
+
+// keptFrame bounds the buffers that are used again, in bytes. Full frames are larger, and seldom.
+const keptFrame = 16 << 10
+
+// free gives the frame back: nothing may refer to it any more.
+func (m *received) free() {
+	if cap(m.data) > keptFrame {
+		m.data = nil
 	}
-	if m.err != nil {
+	*m = received{data: m.data}
+	frames.Put(m)
+}
+
+func (m *received) handle(ctx context.Context, a *actor, now time.Time) {
+	kept := false
+	l := a.link
+	switch f := &m.frame; {
+	case m.link != l:
+	case m.err != nil:
 		a.m.Unknown("frame")
 		a.complain(now, m.err)
-		return
-	}
-	f := m.frame
-	switch f.Class {
-	case confctl.Notify:
+	case f.Class == confctl.Notify:
 		a.m.Frame(f.Kind.String(), f.Mode.String())
 		if a.ahead != nil {
-			a.collect(m)
-			return
+			kept = a.collect(m)
+		} else {
+			a.reduce(f, m.at)
 		}
-		a.reduce(f, m.at)
-	case confctl.HeartBeatAnswer:
+	case f.Class == confctl.HeartBeatAnswer:
 		if rtt, ok := l.beats.Answered(f.Sequence, m.at); ok {
 			a.m.HeartbeatRTT(rtt)
 		}
-	case confctl.SubscribeAnswer:
+	case f.Class == confctl.SubscribeAnswer:
 		a.subscribed(ctx, f, now)
-	case confctl.ControlAnswer:
+	case f.Class == confctl.ControlAnswer:
 		// This gateway sends no ConfControl, so nothing waits for the answer.
 		a.m.Unknown("answer")
+	}
+	if !kept {
+		m.free()
 	}
 }
 

@@ -12,11 +12,10 @@ var ErrStopped = errors.New("session: stopped")
 
 // Session holds one conference.
 type Session struct {
-	cfg       Config
-	provider  provider
-	passwords chan confctl.Secret
-	asks      chan message // of a handover
-	stopped   chan struct{}
+	cfg      Config
+	provider provider
+	asks     chan message // from outside
+	stopped  chan struct{}
 }
 
 // New makes a session; Run starts it. A configuration that can't work is an error that says all that is wrong with it.
@@ -27,7 +26,7 @@ func New(cfg Config) (*Session, error) {
 	}
 	return &Session{
 		cfg: cfg, provider: newRemote(cfg),
-		passwords: make(chan confctl.Secret), asks: make(chan message), stopped: make(chan struct{}),
+		asks: make(chan message), stopped: make(chan struct{}),
 	}, nil
 }
 
@@ -44,14 +43,19 @@ func (s *Session) Run(ctx context.Context) error {
 		a.children.Wait()
 		a.drain()
 	}()
-	return a.run(ctx, s.passwords, s.asks)
+	return a.run(ctx, s.asks)
 }
 
 // SetPassword gives the session a chair password, as somebody named it. One that the provider has refused is tried again only
 // after Config.SamePassword. It waits until Run takes it; ErrStopped when Run has returned.
 func (s *Session) SetPassword(ctx context.Context, password confctl.Secret) error {
+	return s.ask(ctx, named{password})
+}
+
+// ask gives the actor a message from outside.
+func (s *Session) ask(ctx context.Context, m message) error {
 	select {
-	case s.passwords <- password:
+	case s.asks <- m:
 		return nil
 	case <-s.stopped:
 		return ErrStopped

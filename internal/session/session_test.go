@@ -330,15 +330,16 @@ func TestFramesOfAnOldLink(t *testing.T) {
 	a.state, a.phase = conference.New(conf), linked
 	a.link = &link{beats: heartbeat.New(time.Second)}
 	a.tracker.LinkUp(time.Now(), subscribe.Kinds(subscribe.Documented()))
-	frame, err := confctl.Decode(roster("p1")())
-	if err != nil {
-		t.Fatal(err)
+	from := func(l *link) *received {
+		m := &received{link: l, at: time.Now()}
+		m.err = m.frame.Decode(roster("p1")())
+		return m
 	}
-	received{link: &link{}, frame: frame, at: time.Now()}.handle(t.Context(), a, time.Now())
+	from(&link{}).handle(t.Context(), a, time.Now())
 	if !a.pub.queue.empty() {
 		t.Errorf("an old link's frame queued %d changes, want none", len(a.pub.queue.entries))
 	}
-	received{link: a.link, frame: frame, at: time.Now()}.handle(t.Context(), a, time.Now())
+	from(a.link).handle(t.Context(), a, time.Now())
 	if a.pub.queue.empty() {
 		t.Error("the present link's frame queued nothing")
 	}
