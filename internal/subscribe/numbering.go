@@ -89,6 +89,23 @@ func (e *evidence) parse(memory []byte) error {
 	return nil
 }
 
+// skipped says in which of the runs of a link numbers are missing. Until there is a verdict, or under a wrong one, that passes
+// where the other run goes on.
+type skipped struct{ kind, conference bool }
+
+func (s *skipped) note(inKind, inConference step) {
+	s.kind = s.kind || inKind == jumps
+	s.conference = s.conference || inConference == jumps
+}
+
+// by says whether numbers are missing if that is how they are counted.
+func (s *skipped) by(verdict Numbering) bool {
+	if verdict == ByKind {
+		return s.kind
+	}
+	return s.conference
+}
+
 // run is one run of increment numbers. The zero value hasn't begun.
 type run struct {
 	begun  bool

@@ -23,7 +23,8 @@ func TestParseNumbering(t *testing.T) {
 	}
 }
 
-// TestVerdict feeds two kinds' increments in turn, and tells the number of the one that brings the verdict.
+// TestVerdict feeds two kinds' increments in turn, and tells the number of the one that brings the verdict. It brings a resync
+// where a loss may have passed till then.
 func TestVerdict(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -32,6 +33,7 @@ func TestVerdict(t *testing.T) {
 		line  func(i int64) string
 		at    int64 // increments of line until the verdict
 		want  Numbering
+		lost  bool // a number was missing by it, and passed
 	}{
 		{
 			name:  "kind",
@@ -64,6 +66,17 @@ func TestVerdict(t *testing.T) {
 			},
 			at:   12,
 			want: ByKind,
+			lost: true,
+		},
+		{
+			name:  "conference, after a loss that looked like the kind's next number",
+			lines: "inc P 1 101\ninc N 3 103\ninc N 4 104",
+			line: func(i int64) string {
+				return fmt.Sprintf("inc %c %d %d = apply", "PN"[i%2], i+4, 105+i)
+			},
+			at:   9,
+			want: ByConference,
+			lost: true,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -74,7 +87,12 @@ func TestVerdict(t *testing.T) {
 			for i := int64(1); i < tt.at; i++ {
 				s.play(t, tt.line(i)+"\nnumbering =\ndoubt =")
 			}
-			s.play(t, tt.line(tt.at)+"\nnumbering = "+string(tt.want)+"\ndoubt = PN\nnext = resync 1s\nwait 1ms\nsent")
+			s.play(t, tt.line(tt.at)+"\nnumbering = "+string(tt.want))
+			if !tt.lost {
+				s.play(t, "doubt =\nnext = none 4m0s") // the periodic check
+				return
+			}
+			s.play(t, "doubt = PN\nnext = resync 1s\nwait 1ms\nsent")
 			s.play(t, "full P 900 = apply\nfull N 900 = apply\ndoubt =\nnext = none")
 		})
 	}

@@ -59,6 +59,7 @@ type Tracker struct {
 	runs       [confctl.NumKinds]run       // documented kinds
 	others     map[string]*run             // other kinds, by action
 	conference run                         // all kinds together
+	skipped    skipped                     // by these runs
 	newest     int64                       // the newest createTime of any frame
 	increment  time.Time                   // when the last increment came
 
@@ -124,7 +125,7 @@ func (t *Tracker) LinkDown(now time.Time) {
 func (t *Tracker) forgetRuns() {
 	t.runs = [confctl.NumKinds]run{}
 	clear(t.others)
-	t.conference = run{}
+	t.conference, t.skipped = run{}, skipped{}
 }
 
 // Observe takes a notify frame of the present link into account and says what to do with it. It is called for each, in
@@ -251,8 +252,9 @@ func (t *Tracker) place(f *confctl.Frame, created int64, now time.Time) Verdict 
 	inKind, inConference := own.judge(f.Version, f.CreateTime), t.conference.judge(f.Version, f.CreateTime)
 	numbering := t.numbering
 	if numbering != ByKind && numbering != ByConference {
-		if t.evidence.count(inKind == continues, inConference == continues) {
-			// Until now a loss may have looked like the next number of the other run.
+		t.skipped.note(inKind, inConference)
+		if t.evidence.count(inKind == continues, inConference == continues) && t.skipped.by(t.evidence.Verdict) {
+			// A loss has looked like the next number of the other run.
 			t.calm()
 			t.raiseAll(t.newest, now)
 		}
