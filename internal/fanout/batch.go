@@ -54,20 +54,24 @@ func newBatcher(client redis.UniversalClient, script *redis.Script) *batcher {
 
 // run makes an append and waits for its answer, or until ctx is done.
 func (b *batcher) run(ctx context.Context, call *appendCall) (conference.Position, error) {
+	var cmd *redis.Cmd
 	if !b.join(call) {
-		return call.outcome(b.alone(ctx, call))
+		cmd = b.alone(ctx, call)
+	} else {
+		select {
+		case <-call.done:
+			cmd = call.cmd
+		case <-ctx.Done(): // the batch still has the call
+			cmd = redis.NewCmd(ctx)
+			cmd.SetErr(ctx.Err())
+			return call.outcome(cmd)
+		}
+		if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
+			cmd = b.alone(ctx, call)
+		}
 	}
-	select {
-	case <-call.done:
-	case <-ctx.Done():
-		cmd := redis.NewCmd(ctx)
-		cmd.SetErr(ctx.Err())
-		return call.outcome(cmd)
-	}
-	if redis.HasErrorPrefix(call.cmd.Err(), "NOSCRIPT") {
-		return call.outcome(b.alone(ctx, call))
-	}
-	return call.outcome(call.cmd)
+	defer call.free()
+	return call.outcome(cmd)
 }
 
 // alone makes an append by itself, and brings the script along where the server hasn't got it.
@@ -114,7 +118,7 @@ func (b *batcher) wait(now time.Time, call *appendCall) {
 		b.timer = time.AfterFunc(min(b.pace.ReserveN(now, 1).DelayFrom(now), appendWait), b.due)
 	}
 	b.waiting = append(b.waiting, call)
-	if b.bytes += call.size; b.bytes > batchBytes {
+	if b.bytes += len(call.body); b.bytes > batchBytes {
 		b.timer.Reset(0)
 	}
 }
@@ -157,6 +161,7 @@ func (b *batcher) send(calls []*appendCall) {
 	for _, c := range calls {
 		if c.answer != nil {
 			c.answer(c.outcome(c.cmd))
+			c.free()
 		} else {
 			close(c.done)
 		}

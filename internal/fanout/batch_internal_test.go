@@ -38,12 +38,12 @@ func TestAppendWaitIsBounded(t *testing.T) {
 		b := newBatcher(client, redis.NewScript("return 1"))
 		const large = 500
 		for range large {
-			if call := (&appendCall{size: batchBytes + 1}); b.join(call) {
+			if call := (&appendCall{body: make([]byte, batchBytes+1)}); b.join(call) {
 				<-call.done
 			}
 		}
 		began := time.Now()
-		call := &appendCall{size: 1}
+		call := &appendCall{body: []byte{1}}
 		if !b.join(call) {
 			t.Fatal("the small append went alone, after as many as make it wait")
 		}

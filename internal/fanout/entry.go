@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -90,14 +91,14 @@ func (p place) associated() []byte {
 	return fmt.Appendf(nil, "%s\x00%s\x00%s/%d", p.conf, p.purpose, p.Epoch, p.Seq)
 }
 
-// pack encodes changes. A nil keyring leaves secrets out. An event that is nothing else only takes its place then, so that
+// pack encodes changes, in the room that there is or else in its own. A nil keyring leaves secrets out. An event that is nothing else only takes its place then, so that
 // an owner can tell where its append leads; it isn't part of its topic's chain.
-func pack(keys *Keyring, at place, changes []conference.Change) packed {
-	room := 64
+func pack(room []byte, keys *Keyring, at place, changes []conference.Change) packed {
+	size := 64
 	for _, c := range changes {
-		room += len(c.Body) + 16
+		size += len(c.Body) + 16
 	}
-	p := packed{body: append(make([]byte, 0, room), bodyVersion, 0)}
+	p := packed{body: append(slices.Grow(room[:0], size), bodyVersion, 0)}
 	p.body = binary.AppendUvarint(p.body, uint64(len(changes)))
 	var secrets []byte
 	for i, c := range changes {
@@ -310,7 +311,7 @@ func packCheckpoint(keys *Keyring, conf string, pos conference.Position, doc *co
 			changes = append(changes, conference.Change{Topic: t, Body: member})
 		}
 	}
-	return pack(keys, place{conf, forCheckpoint, pos}, changes).body
+	return pack(nil, keys, place{conf, forCheckpoint, pos}, changes).body
 }
 
 // unpackCheckpoint undoes packCheckpoint.

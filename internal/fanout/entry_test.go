@@ -53,7 +53,7 @@ func TestPackRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		changes := drawChanges(t)
 		at := place{"900", forEntry, conference.Position{Epoch: "c1", Seq: rapid.Uint64Range(1, 1<<53).Draw(t, "seq")}}
-		u, err := unpack(keys, at, pack(keys, at, changes).body)
+		u, err := unpack(keys, at, pack(nil, keys, at, changes).body)
 		if err != nil || u.secretless || u.opening != nil {
 			t.Fatalf("unpack = %v, secretless %v, opening %v", err, u.secretless, u.opening)
 		}
@@ -71,7 +71,7 @@ func TestPackRoundTrip(t *testing.T) {
 			left++
 		}
 
-		u, err = unpack(nil, at, pack(nil, at, changes).body)
+		u, err = unpack(nil, at, pack(nil, nil, at, changes).body)
 		if err != nil || u.secretless != secrets || len(u.changes) != len(changes) {
 			t.Fatalf("without a key: unpack = %v, secretless %v, %d changes, want secretless %v, %d",
 				err, u.secretless, len(u.changes), secrets, len(changes))
@@ -129,7 +129,7 @@ func TestSplitMessage(t *testing.T) {
 func TestUnpackGarbage(t *testing.T) {
 	t.Parallel()
 	at := place{"900", forEntry, conference.Position{Epoch: "c1", Seq: 1}}
-	good := pack(nil, at, []conference.Change{{Topic: conference.Link, Time: 7, Body: []byte(`{"state":"live"}`)}}).body
+	good := pack(nil, nil, at, []conference.Change{{Topic: conference.Link, Time: 7, Body: []byte(`{"state":"live"}`)}}).body
 	for n := range len(good) {
 		if _, err := unpack(nil, at, good[:n]); !errors.Is(err, errEntry) {
 			t.Errorf("unpack of %d bytes of %d = %v, want errEntry", n, len(good), err)
@@ -164,7 +164,7 @@ func FuzzDecodeEntry(f *testing.F) {
 		{Topic: conference.Vendor, Time: 2, Body: []byte(`{"action":"X"}`)},
 	}
 	for _, k := range []*Keyring{nil, keys} {
-		f.Add("c1 1 2 1:0 11:0\n" + string(pack(k, at, changes).body))
+		f.Add("c1 1 2 1:0 11:0\n" + string(pack(nil, k, at, changes).body))
 	}
 	f.Add("c1 0 0\n")
 	f.Fuzz(func(t *testing.T, msg string) {

@@ -157,6 +157,7 @@ func (l *RedisLog) AppendSoon(
 }
 
 // appendCall is one append on its way to the script. What it is told lies here in one piece, and the arguments point to it.
+// Who has read the answer frees it.
 type appendCall struct {
 	log     *RedisLog
 	after   conference.Position
@@ -165,8 +166,8 @@ type appendCall struct {
 	names [4]string // of the keys, and of the channel
 	claim conference.Claim
 	room  [appendTopics + 2]any
-	args  []any // of EVALSHA
-	size  int   // about how many bytes they have
+	args  []any  // of EVALSHA
+	body  []byte // among them, and nearly all of their bytes
 
 	cmd    *redis.Cmd
 	done   chan struct{}                    // closed when the call was answered, or has failed; cmd is readable then
@@ -183,9 +184,10 @@ const (
 func (l *RedisLog) newAppendCall(
 	conf string, claim conference.Claim, after conference.Position, changes []conference.Change,
 ) *appendCall {
-	c := &appendCall{log: l, after: after, changes: changes, claim: claim, names: namesOf(conf)}
-	p := pack(l.keys, place{conf, forEntry, conference.Position{Epoch: after.Epoch, Seq: after.Seq + 1}}, changes)
-	c.size = len(p.body)
+	c := appendCalls.Get().(*appendCall) //nolint:forcetypeassert // the pool holds nothing else
+	c.log, c.after, c.changes, c.claim, c.names = l, after, changes, claim, namesOf(conf)
+	p := pack(c.body, l.keys, place{conf, forEntry, conference.Position{Epoch: after.Epoch, Seq: after.Seq + 1}}, changes)
+	c.body = p.body
 	c.args = append(c.room[:0],
 		"evalsha", l.append.sha, appendArgs-appendKeys, &c.names[0], &c.names[1], &c.names[2],
 		&c.claim.Term, &c.claim.Nonce, &c.after.Epoch, &c.after.Seq, len(changes), p.body, &l.ttl, &l.publish, &c.names[3])
@@ -195,6 +197,22 @@ func (l *RedisLog) newAppendCall(
 		}
 	}
 	return c
+}
+
+// appendCalls are those that nobody has.
+var appendCalls = sync.Pool{New: func() any { return new(appendCall) }}
+
+// keptBody bounds the bodies whose memory is used again, in bytes.
+const keptBody = 16 << 10
+
+// free gives the call back: nothing may refer to it any more.
+func (c *appendCall) free() {
+	body := c.body[:0]
+	if cap(body) > keptBody {
+		body = nil
+	}
+	*c = appendCall{body: body}
+	appendCalls.Put(c)
 }
 
 // outcome is what came of the append.
