@@ -156,7 +156,6 @@ const idle = time.Hour
 // due does what is due and says when to ask again.
 func (a *actor) due(ctx context.Context, now time.Time) time.Time {
 	next := now.Add(idle)
-	a.keepToken(ctx)
 	switch a.phase {
 	case opening, connecting, blocked:
 	case resting:
@@ -186,6 +185,7 @@ func (a *actor) due(ctx context.Context, now time.Time) time.Time {
 			next = earlier(next, a.refreshAt)
 		}
 	}
+	a.keepToken(ctx) // last, since what was due may have ended the token's use, and nothing may be due for long
 	return next
 }
 
