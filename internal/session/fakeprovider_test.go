@@ -21,7 +21,8 @@ type fakeProvider struct {
 	onToken, onRefresh, onWSToken, onDial func() error
 	fulls                                 func() [][]byte // what a Subscribe brings
 	refuse                                func(types []string) int64
-	silent                                atomic.Bool // no answers to heartbeats
+	silent                                atomic.Bool  // no answers to heartbeats
+	beats                                 atomic.Int64 // heartbeats that came
 	roster                                *confctl.RealTimeInfo
 
 	calls  []string
@@ -165,6 +166,7 @@ func (w *fakeWire) Write(_ context.Context, frame []byte) error {
 	}
 	switch req.Action {
 	case "HeartBeat":
+		w.p.beats.Add(1)
 		if !w.p.silent.Load() {
 			w.in <- fmt.Appendf(nil, `{"action":"HeartBeat","sequence":%q}`, req.Sequence)
 		}

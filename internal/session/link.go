@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -56,7 +57,8 @@ func (a *actor) openLink(ctx context.Context, w wire, now time.Time) {
 	a.link, a.phase = l, linked
 	a.spawn(ctx, func(ctx context.Context) message { return linkLost{l, a.read(ctx, l)} })
 	a.spawn(ctx, func(ctx context.Context) message { return linkLost{l, l.write(ctx, a.cfg.Heartbeat/2)} })
-	l.beats.Start(now)
+	// A worker that starts opens all its links at once: their beats shall not come at once for ever after.
+	l.beats.Start(now.Add(-rand.N(a.cfg.Heartbeat)))
 	a.subscribe(now)
 }
 

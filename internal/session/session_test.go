@@ -367,6 +367,9 @@ func TestSilentProvider(t *testing.T) {
 	run(t, newFakeLog(), p, func(r *rig) {
 		pass(5 * time.Minute)
 		wantLink(t, r.log, "live")
+		for beats := p.beats.Load(); p.beats.Load() == beats; {
+			pass(time.Millisecond)
+		}
 		p.silent.Store(true)
 		silentSince := time.Now()
 		pass(DefaultHeartbeat * 8 / 5)
