@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"confgate/internal/conference"
@@ -300,21 +301,49 @@ func decodeBody(keys *Keyring, conf string, h header, body string) (entry, error
 	return e, nil
 }
 
-// packCheckpoint encodes a checkpoint's document.
-func packCheckpoint(keys *Keyring, conf string, pos conference.Position, doc *conference.Doc) []byte {
+// packing is where a checkpoint is packed.
+type packing struct{ members, body []byte }
+
+// packings are those that nobody has. A checkpoint takes some hundred kilobytes for a moment, once a minute and conference.
+var packings = sync.Pool{New: func() any { return new(packing) }}
+
+// keptPacking bounds those whose memory is used again, in bytes.
+const keptPacking = 1 << 20
+
+func borrowPacking() *packing {
+	return packings.Get().(*packing) //nolint:forcetypeassert // the pool holds nothing else
+}
+
+// free gives it back: nothing may refer to it any more.
+func (p *packing) free() {
+	if cap(p.members) <= keptPacking && cap(p.body) <= keptPacking {
+		packings.Put(p)
+	}
+}
+
+// checkpoint encodes a checkpoint's document. What it gives lies in p.
+func (p *packing) checkpoint(keys *Keyring, conf string, pos conference.Position, doc *conference.Doc) []byte {
 	var changes []conference.Change
+	var ends []int
+	p.members = p.members[:0]
 	for t := range conference.Topic(conference.NumTopics) {
 		if !conference.StateTopics.Has(t) {
 			continue
 		}
-		if member, ok := doc.AppendTopic(nil, t, conference.PII|conference.Secrets); ok {
-			changes = append(changes, conference.Change{Topic: t, Body: member})
+		var ok bool
+		if p.members, ok = doc.AppendTopic(p.members, t, conference.PII|conference.Secrets); ok {
+			changes, ends = append(changes, conference.Change{Topic: t}), append(ends, len(p.members))
 		}
 	}
-	return pack(nil, keys, place{conf, forCheckpoint, pos}, changes).body
+	start := 0
+	for i, end := range ends {
+		changes[i].Body, start = p.members[start:end:end], end
+	}
+	p.body = pack(p.body, keys, place{conf, forCheckpoint, pos}, changes).body
+	return p.body
 }
 
-// unpackCheckpoint undoes packCheckpoint.
+// unpackCheckpoint undoes packing.checkpoint.
 func unpackCheckpoint(
 	keys *Keyring, conf string, pos conference.Position, body []byte,
 ) (*conference.Doc, unpacked, error) {
