@@ -103,7 +103,8 @@ func (w *world) pass(d time.Duration) {
 		}
 		w.millis = wake.UnixMilli()
 	}
-	w.millis = end.UnixMilli()
+	// Full frames may have taken it beyond already: no clock goes back, or a change after them would look older than they.
+	w.millis = max(w.millis, end.UnixMilli())
 	w.poll()
 }
 
