@@ -140,10 +140,11 @@ func (a *actor) run(ctx context.Context, asks <-chan message) error {
 // receive takes in a message and what else is there already, so that a burst of frames becomes one append.
 func (a *actor) receive(ctx context.Context, m message) {
 	now := time.Now()
-	for range mailSize {
-		m.handle(ctx, a, now)
+	m.handle(ctx, a, now)
+	for range mailSize - 1 {
 		select {
 		case m = <-a.mail:
+			m.handle(ctx, a, now)
 		default:
 			return
 		}

@@ -1,7 +1,9 @@
 package session
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -342,6 +344,38 @@ func TestFramesOfAnOldLink(t *testing.T) {
 	from(a.link).handle(t.Context(), a, time.Now())
 	if a.pub.queue.empty() {
 		t.Error("the present link's frame queued nothing")
+	}
+}
+
+// numbered is a message that notes that it was taken in.
+type numbered struct {
+	seen *[]int
+	n    int
+}
+
+func (m numbered) handle(context.Context, *actor, time.Time) { *m.seen = append(*m.seen, m.n) }
+
+// A gateway that was starved of its processor, or met a burst, showed gaps from a provider that had lost nothing, and was
+// stale until it had asked for full frames: of each full mailbox one message went untold.
+func TestFullMailboxLosesNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, newFakeLog(), newFakeProvider())
+	a := newActor(r.cfg, r.provider)
+	var seen, want []int
+	for n := range mailSize {
+		a.mail <- numbered{&seen, n + 1}
+		want = append(want, n)
+	}
+	want = append(want, mailSize)
+	a.receive(t.Context(), numbered{&seen, 0})
+	if len(seen) > mailSize {
+		t.Errorf("%d messages were taken in at once, want %d at most", len(seen), mailSize)
+	}
+	for len(a.mail) > 0 {
+		a.receive(t.Context(), <-a.mail)
+	}
+	if !slices.Equal(seen, want) {
+		t.Errorf("messages taken in: %v, want %v", seen, want)
 	}
 }
 
