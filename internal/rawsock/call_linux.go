@@ -37,3 +37,11 @@ func read(fd uintptr, b []byte) (int, error) {
 		}
 	}
 }
+
+// quiet says that the socket fd is open, and has nothing to read now.
+func quiet(fd uintptr) bool {
+	var b [1]byte
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1,
+		syscall.MSG_DONTWAIT|syscall.MSG_PEEK, 0, 0)
+	return errno == syscall.EAGAIN
+}

@@ -25,3 +25,9 @@ func read(fd uintptr, b []byte) (int, error) {
 		}
 	}
 }
+
+func quiet(fd uintptr) bool {
+	var b [1]byte
+	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_DONTWAIT|syscall.MSG_PEEK)
+	return err == syscall.EAGAIN
+}

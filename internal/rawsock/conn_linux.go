@@ -47,7 +47,20 @@ func Wrap(nc net.Conn) net.Conn {
 }
 
 // SyscallConn is for who looks after the connection's health.
-func (c *conn) SyscallConn() (syscall.RawConn, error) { return c.raw, nil }
+func (c *conn) SyscallConn() (syscall.RawConn, error) { return health{c.raw}, nil }
+
+// health is a connection whose Read asks first whether there is anything to see. go-redis looks before each command, by a
+// call that the scheduler is told of.
+type health struct{ syscall.RawConn }
+
+// Read is RawConn's, but that look isn't called while the connection is open and has nothing to read.
+func (h health) Read(look func(fd uintptr) bool) error {
+	fine := false
+	if err := h.RawConn.Read(func(fd uintptr) bool { fine = quiet(fd); return true }); err != nil || fine {
+		return err
+	}
+	return h.RawConn.Read(look)
+}
 
 func (c *conn) Read(b []byte) (int, error) {
 	if len(b) == 0 {

@@ -170,3 +170,54 @@ func TestWrapLeavesOthers(t *testing.T) {
 		t.Error("Wrap changed a connection that has no descriptor")
 	}
 }
+
+// A look at the connection's health sees what there is: the peer's end, data that nobody asked for, a closed connection. It
+// isn't bothered with a good connection.
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	for _, network := range networks {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			wrapped, peer := pair(t, network)
+			looks := 0
+			look := func() (n int, err error) {
+				sc, ok := wrapped.(syscall.Conn)
+				if !ok {
+					t.Fatalf("a %T has no descriptor", wrapped)
+				}
+				raw, err := sc.SyscallConn()
+				if err != nil {
+					t.Fatal(err)
+				}
+				n = -1
+				outer := raw.Read(func(fd uintptr) bool {
+					looks++
+					n, _, err = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+					return true
+				})
+				return n, errors.Join(outer, err)
+			}
+			if n, err := look(); n != -1 || err != nil || looks != 0 {
+				t.Errorf("a good connection was looked at %d times, with %d, %v", looks, n, err)
+			}
+			if _, err := peer.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			buf := make([]byte, 1)
+			if n, err := look(); looks == 0 || n != 1 || err != nil { // over loopback it has come
+				t.Errorf("a look at data gave %d, %v, want a byte", n, err)
+			}
+			if n, err := wrapped.Read(buf); n != 1 || err != nil || buf[0] != 'x' {
+				t.Errorf("Read after the look = %d, %v, want what was seen", n, err)
+			}
+			_ = peer.Close()
+			if n, err := look(); n != 0 || err != nil {
+				t.Errorf("a look after the peer's end gave %d, %v, want 0", n, err)
+			}
+			_ = wrapped.Close()
+			if _, err := look(); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("a look at a closed connection gave %v, want net.ErrClosed", err)
+			}
+		})
+	}
+}

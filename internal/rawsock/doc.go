@@ -11,5 +11,6 @@
 // own, as under TLS, nothing changes.
 //
 // Guarantees: a wrapped connection keeps the contract of net.Conn, with its deadlines, errors and concurrency
-// (TestConn, TestDeadlines, TestCloseEndsCalls).
+// (TestConn, TestDeadlines, TestCloseEndsCalls), but that a look at its health is called only where there is
+// something to see (TestHealth).
 package rawsock
