@@ -20,7 +20,7 @@ type Metrics struct {
 
 	upstreamLinks        *prometheus.GaugeVec
 	upstreamUnavailable  *prometheus.GaugeVec
-	upstreamFrames       *prometheus.CounterVec
+	upstreamFrames       cells[[2]string, prometheus.Counter]
 	upstreamUnknown      *prometheus.CounterVec
 	upstreamGaps         prometheus.Counter
 	upstreamResyncs      prometheus.Counter
@@ -30,7 +30,7 @@ type Metrics struct {
 	providerCalls        *prometheus.CounterVec
 	providerWait         *prometheus.HistogramVec
 
-	fanoutPublished  *prometheus.CounterVec
+	fanoutPublished  cells[string, prometheus.Counter]
 	fanoutFenced     prometheus.Counter
 	fanoutLogRefills prometheus.Counter
 	fanoutUp         prometheus.Gauge
@@ -51,7 +51,7 @@ type Metrics struct {
 	authKeyRefreshes *prometheus.CounterVec
 	authKeysStale    prometheus.Gauge
 
-	deliveryLatency *prometheus.HistogramVec
+	deliveryLatency cells[string, prometheus.Observer]
 }
 
 // NewMetrics registers every metric, and the Go runtime's and the process's own, with a fresh registry.
@@ -80,7 +80,8 @@ func NewMetrics(version, commit, goVersion string) *Metrics {
 
 	m.upstreamLinks = gauges("upstream_links", "Links to the provider by their state.", "state")
 	m.upstreamUnavailable = gauges("upstream_unavailable_links", "Links in the state unavailable, by why the provider refuses them.", "reason")
-	m.upstreamFrames = counters("upstream_frames_total", "Notify frames received from the provider.", "action", "mode")
+	frames := counters("upstream_frames_total", "Notify frames received from the provider.", "action", "mode")
+	m.upstreamFrames.make = func(labels [2]string) prometheus.Counter { return frames.WithLabelValues(labels[:]...) }
 	m.upstreamUnknown = counters("upstream_unknown_total", "What the provider sent and this version doesn't know: an action, a field, a value, or garbage.", "what")
 	m.upstreamGaps = counter("upstream_gaps_total", "Gaps seen in the numbering of increments.")
 	m.upstreamResyncs = counter("upstream_resyncs_total", "Subscribe requests sent to get fresh full frames.")
@@ -97,7 +98,8 @@ func NewMetrics(version, commit, goVersion string) *Metrics {
 		Help: "How long calls at the provider waited for their turn under the fleet's rate limit.", Buckets: waitBuckets,
 	}, []string{"api"})
 
-	m.fanoutPublished = counters("fanout_published_total", "Changes and events appended to the log.", "topic")
+	published := counters("fanout_published_total", "Changes and events appended to the log.", "topic")
+	m.fanoutPublished.make = func(topic string) prometheus.Counter { return published.WithLabelValues(topic) }
 	m.fanoutFenced = counter("fanout_fenced_total", "Appends refused since another worker had claimed the conference.")
 	m.fanoutLogRefills = counter("fanout_log_refills_total", "Ranges that a follower read from the stream since the transport had lost them.")
 	m.fanoutUp = gauge("fanout_up", "1 while the replicated log answers, else 0.")
@@ -119,7 +121,7 @@ func NewMetrics(version, commit, goVersion string) *Metrics {
 	m.authKeyRefreshes = counters("auth_key_refreshes_total", "Fetches of the keys that tokens are verified with.", "result")
 	m.authKeysStale = gauge("auth_keys_stale", "1 while the keys that tokens are verified with couldn't be refreshed in time, else 0.")
 
-	m.deliveryLatency = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	latency := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: "confgate", Name: "delivery_latency_seconds",
 		Help:    "append: frame read to append acknowledged; deliver: message received from the log to socket written.",
 		Buckets: latencyBuckets,
@@ -127,7 +129,8 @@ func NewMetrics(version, commit, goVersion string) *Metrics {
 	build := gauges("build_info", "Always 1; the labels say what runs.", "version", "commit", "goversion")
 	build.WithLabelValues(version, commit, goVersion).Set(1)
 
-	m.registry.MustRegister(m.upstreamHeartbeatRTT, m.providerWait, m.deliveryLatency,
+	m.deliveryLatency.make = func(stage string) prometheus.Observer { return latency.WithLabelValues(stage) }
+	m.registry.MustRegister(m.upstreamHeartbeatRTT, m.providerWait, latency,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.zero()
 	return m
@@ -172,7 +175,7 @@ func (m *Metrics) zero() {
 		m.authKeyRefreshes.WithLabelValues(r)
 	}
 	for _, s := range []string{"append", "deliver"} {
-		m.deliveryLatency.WithLabelValues(s)
+		m.deliveryLatency.at(s)
 	}
 }
 
@@ -233,7 +236,7 @@ func (m *Metrics) LinkUnavailable(from, to string) {
 // Frame counts a notify frame; action is a known kind's name or "other".
 func (m *Metrics) Frame(action, mode string) {
 	if m != nil {
-		m.upstreamFrames.WithLabelValues(action, mode).Inc()
+		m.upstreamFrames.at([2]string{action, mode}).Inc()
 	}
 }
 
@@ -296,7 +299,7 @@ func (m *Metrics) ProviderWait(api string, d time.Duration) {
 // Published counts changes appended to the log.
 func (m *Metrics) Published(topic string, n int) {
 	if m != nil {
-		m.fanoutPublished.WithLabelValues(topic).Add(float64(n))
+		m.fanoutPublished.at(topic).Add(float64(n))
 	}
 }
 
@@ -436,7 +439,7 @@ func (m *Metrics) KeysStale(stale bool) {
 // Latency observes a stage of a delivery: "append" or "deliver".
 func (m *Metrics) Latency(stage string, d time.Duration) {
 	if m != nil {
-		m.deliveryLatency.WithLabelValues(stage).Observe(d.Seconds())
+		m.deliveryLatency.at(stage).Observe(d.Seconds())
 	}
 }
 
