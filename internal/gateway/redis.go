@@ -50,6 +50,8 @@ func parseRedisURL(text string) (*redis.UniversalOptions, error) {
 		ContextTimeoutEnabled: true,
 		// A session retries the very same bytes; a retry underneath would only stretch its time-outs.
 		MaxRetries: -1,
+		// RESP3 brings nothing that is used here, and has the library look for push notifications before each answer.
+		Protocol: 2,
 	}
 	if text == "" {
 		return opts, nil
