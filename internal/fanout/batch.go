@@ -17,6 +17,9 @@ const (
 	appendRate = 125
 	// appendWait is how long an append waits for others at the most. Batches that were too large to wait are paid for by waiting later, but no longer than this at a time.
 	appendWait = time.Second / appendRate
+	// appendSlack is how much earlier a batch goes if an append comes just then: the process is awake already, and need not be
+	// woken by the timer.
+	appendSlack = time.Millisecond
 	// appendBurst is how many round trips may be made at once before anything waits.
 	appendBurst = 20
 	// batchBytes is how much may wait; beyond, it goes at once.
@@ -34,13 +37,14 @@ type batcher struct {
 	sha    any           // of the script
 	pace   *rate.Limiter // nil: nothing is put together
 
-	// work has a batch for whoever runs sends. Without it, or while it is at one, a batch goes from where it is.
+	// work has a batch for whoever runs sends. Without it, or while it is at one, a batch has a goroutine of its own.
 	work chan []*appendCall
 
 	mu      sync.Mutex    // a leaf
 	waiting []*appendCall // for the timer that was set with the first
 	bytes   int
 	timer   *time.Timer
+	at      time.Time // when it is due
 }
 
 func newBatcher(client redis.UniversalClient, script *redis.Script) *batcher {
@@ -115,24 +119,31 @@ func (b *batcher) join(call *appendCall) bool {
 // wait adds a call to the batch, and begins one with it where there is none. The caller holds mu.
 func (b *batcher) wait(now time.Time, call *appendCall) {
 	if len(b.waiting) == 0 {
-		b.timer = time.AfterFunc(min(b.pace.ReserveN(now, 1).DelayFrom(now), appendWait), b.due)
+		wait := min(b.pace.ReserveN(now, 1).DelayFrom(now), appendWait)
+		b.at, b.timer = now.Add(wait), time.AfterFunc(wait, b.due)
 	}
 	b.waiting = append(b.waiting, call)
-	if b.bytes += len(call.body); b.bytes > batchBytes {
-		b.timer.Reset(0)
+	b.bytes += len(call.body)
+	if (b.bytes > batchBytes || b.at.Sub(now) < appendSlack) && b.timer.Stop() {
+		b.hand()
 	}
 }
 
-// due takes what waits to be sent.
+// due is called by the timer.
 func (b *batcher) due() {
 	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.hand()
+}
+
+// hand has what waits sent, by somebody else. The caller holds mu.
+func (b *batcher) hand() {
 	calls := b.waiting
 	b.waiting, b.bytes = nil, 0
-	b.mu.Unlock()
 	select {
 	case b.work <- calls:
 	default:
-		b.send(calls)
+		go b.send(calls)
 	}
 }
 
