@@ -184,7 +184,7 @@ func (m appended) handle(ctx context.Context, a *actor, now time.Time) {
 	p.head.advance(batch)
 	p.dirty += len(batch)
 	if p.checkpointAt.IsZero() {
-		p.checkpointAt = m.at.Add(a.cfg.Checkpoint - rand.N(a.cfg.Checkpoint/4+1)) // spread, like beats
+		p.checkpointAt = m.at.Add(a.cfg.Checkpoint - rand.N(a.cfg.Checkpoint/10+1)) // spread, like beats
 	}
 	for _, e := range batch {
 		if !e.read.IsZero() {
