@@ -39,7 +39,6 @@ type Frame struct {
 	// Envelope of a notify (chapter 6.1.3).
 	Version    int64 // full: creation time in ms; increment: a growing number
 	CreateTime int64 // Unix milliseconds
-	ConfID     string
 	MsgID      string
 
 	// Answers.
@@ -117,8 +116,8 @@ func parseKind(action []byte) Kind {
 
 // envelope holds the raw values of the members that are not a kind's own.
 type envelope struct {
-	action, version, createTime, msgID, msgMode, confID, sequence, typ, data, groups []byte
-	returnCode, returnDesc, errorCode                                                []byte
+	action, version, createTime, msgID, msgMode, sequence, typ, data, groups []byte
+	returnCode, returnDesc, errorCode                                        []byte
 }
 
 func (e *envelope) take(key, val []byte) {
@@ -133,8 +132,6 @@ func (e *envelope) take(key, val []byte) {
 		e.msgID = val
 	case "msgMode":
 		e.msgMode = val
-	case "confID", "confId":
-		e.confID = val
 	case "sequence":
 		e.sequence = val
 	case "type":
@@ -165,7 +162,6 @@ func (e *envelope) notify(f *Frame) {
 	f.Version = integer(e.version)
 	f.CreateTime = integer(e.createTime)
 	f.MsgID = text(e.msgID)
-	f.ConfID = text(e.confID)
 	if integer(e.msgMode) == int64(Increment) {
 		f.Mode = Increment
 	}

@@ -99,7 +99,7 @@ func TestDecodeTolerates(t *testing.T) {
 		},
 		{
 			"unknown action", `{"action":"BreakoutSettingNotify","data":{"x":1},"msgID":"m","confID":900}`,
-			Frame{Action: "BreakoutSettingNotify", MsgID: "m", ConfID: "900", Data: []byte(`{"x":1}`)},
+			Frame{Action: "BreakoutSettingNotify", MsgID: "m", Data: []byte(`{"x":1}`)},
 		},
 		{
 			"data in a string", `{"action":"AttendeesNotify","data":"[{\"name\":\"A\"}]"}`,

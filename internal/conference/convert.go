@@ -16,6 +16,7 @@ type builder struct {
 	pool  []*object
 	used  int
 	patch []byte // the patch under construction
+	edit  edit   // that it belongs to
 }
 
 // builders are those that no State has. A thousand conferences that change in turn use the same one, which stays in the
@@ -32,7 +33,7 @@ func borrow() *builder {
 func (s *State) giveBack() {
 	const most = 64 << 10 // bytes
 	b := s.scratch
-	s.scratch = nil
+	s.scratch, b.edit = nil, edit{}
 	if cap(b.buf) <= most && cap(b.patch) <= most && len(b.pool) <= most>>10 {
 		builders.Put(b)
 	}

@@ -1,9 +1,6 @@
 package conference
 
-import (
-	"bytes"
-	"slices"
-)
+import "slices"
 
 // edit is a keyed topic while a frame changes it: the document changes at once, and the patch that says the same grows
 // with it, in State.patch.
@@ -19,9 +16,10 @@ type edit struct {
 	changes []Change
 }
 
-// edit begins to change a topic. Only one edit can be under way.
+// edit begins to change a topic. Only one edit can be under way: the next takes its place.
 func (s *State) edit(t Topic, full bool, time int64) *edit {
-	e := &edit{s: s, topic: t, full: full, time: time}
+	e := &s.scratch.edit
+	*e = edit{s: s, topic: t, full: full, time: time}
 	e.target, e.created = s.topicObject(t)
 	e.start = s.topicPatch()
 	return e
@@ -76,7 +74,9 @@ func (e *edit) flush() {
 		return
 	}
 	e.created = false
-	e.changes = append(e.changes, Change{e.topic, e.time, append(bytes.Clone(e.s.scratch.patch), '}')})
+	patch := make([]byte, 0, len(e.s.scratch.patch)+1)
+	patch = append(append(patch, e.s.scratch.patch...), '}')
+	e.changes = append(e.changes, Change{e.topic, e.time, patch})
 }
 
 // end removes what a full frame didn't name, and gives the changes.
