@@ -125,6 +125,10 @@ func (f *Feed) follow(ctx context.Context) error {
 		}
 	}
 	for broken == nil {
+		var late <-chan time.Time
+		if len(f.pacing.held) > 0 { // else waiting for it is in vain, and isn't free
+			late = f.pacing.timer.C
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -136,7 +140,7 @@ func (f *Feed) follow(ctx context.Context) error {
 			}
 		case <-f.kick:
 			f.serve()
-		case <-f.pacing.timer.C:
+		case <-late:
 			f.due()
 		}
 	}

@@ -105,7 +105,14 @@ func (a *actor) run(ctx context.Context, asks <-chan message) error {
 		a.preload(ctx)
 	}
 	a.children.Go(func() { a.appender(ctx) })
-	timer := time.NewTimer(0)
+	// A timer with a channel would be put among the runtime's each time that it is waited for.
+	tick := make(chan struct{}, 1)
+	timer := time.AfterFunc(0, func() {
+		select {
+		case tick <- struct{}{}:
+		default:
+		}
+	})
 	defer timer.Stop()
 	for {
 		now := time.Now()
@@ -132,7 +139,7 @@ func (a *actor) run(ctx context.Context, asks <-chan message) error {
 			m.handle(ctx, a, m.at)
 		case m := <-a.pub.failed:
 			a.appendFailed(ctx, m)
-		case <-timer.C:
+		case <-tick:
 		}
 	}
 }
