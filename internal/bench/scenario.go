@@ -164,7 +164,8 @@ func (p *play) fanOut(ctx context.Context) error {
 		return err
 	}
 	defer floor.Close()
-	if _, err := p.window(ctx, p.opts.Window/4); err != nil { // warm
+	// To get warm. Also, a server tidies up after a storm of handshakes, which is no cost of deliveries.
+	if _, err := p.window(ctx, p.opts.Window); err != nil {
 		return err
 	}
 	p.crowd.Arm()
