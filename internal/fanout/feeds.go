@@ -36,6 +36,9 @@ type FeedOptions struct {
 	// Put says whether a conference is one of those that somebody put, and may delete: once it isn't, and isn't known either,
 	// its readers are told that it was released. nil: nothing is put. It is asked as often as Held.
 	Put func(conf string) bool
+	// Generation is another number whenever an answer of Held, Put or Known may have changed: only then are they asked about
+	// all conferences. nil: they are asked each time.
+	Generation func() uint64
 	// ResumeWindow and WindowBytes bound each feed's list, as in LogOptions.
 	ResumeWindow time.Duration
 	WindowBytes  int
@@ -111,6 +114,8 @@ func (s *Feeds) Run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var look <-chan time.Time
+	var seen uint64 // Generation at the last look
+	first := true
 	if s.opts.Held != nil || s.opts.Put != nil {
 		ticker := time.NewTicker(heldInterval)
 		defer ticker.Stop()
@@ -138,6 +143,13 @@ func (s *Feeds) Run(ctx context.Context) error {
 				sl.idle = time.Now()
 			}
 		case now := <-look:
+			if s.opts.Generation != nil {
+				generation := s.opts.Generation()
+				if !first && generation == seen {
+					continue
+				}
+				first, seen = false, generation
+			}
 			s.lookAtHolders(slots, now)
 		case <-timer.C:
 		}

@@ -175,3 +175,36 @@ func (c *client) drainTo(ok func(fanout.Frame) bool) (frames []fanout.Frame) {
 		}
 	}
 }
+
+// Who holds what is asked when the answer may be another one, and then of all: a worker with thousands of conferences has
+// better to do four times a second.
+func TestHoldersAreAskedWhenSomethingChanged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var held atomic.Bool
+		var asked, generation atomic.Uint64
+		held.Store(true)
+		opts := fanout.FeedOptions{
+			Held:       func(string) bool { asked.Add(1); return held.Load() },
+			Generation: generation.Load,
+		}
+		_, feeds, stop := scripted(t, opts, snapshotAt("c1", 5))
+		defer stop()
+		c := join(t, feeds, fanout.Request{Conference: conf})
+		defer c.Close()
+		c.want(t, "snapshot 5 subscribe")
+		time.Sleep(time.Second)
+		before := asked.Load()
+		time.Sleep(time.Minute)
+		if n := asked.Load() - before; n != 0 {
+			t.Errorf("holders were asked for %d times in a minute without news", n)
+		}
+		held.Store(false)
+		generation.Add(1)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"owner"}, c.reasons(t)); diff != "" {
+			t.Errorf("told after the news (-want +got):\n%s", diff)
+		}
+	})
+}

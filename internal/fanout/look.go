@@ -82,33 +82,51 @@ func (s *shard) look(ctx context.Context) {
 	}
 }
 
-// sight is what a look found: the server of each conference that matters here.
-type sight map[string]*shard
+// sight is what a look found.
+type sight struct {
+	all *shard            // the one server that there is; nil: there are several
+	by  map[string]*shard // of these, that of each conference which matters here
+}
+
+// of is the server that has a conference; nil: it came after the look.
+func (s sight) of(conf string) *shard {
+	if s.all != nil {
+		return s.all
+	}
+	return s.by[conf]
+}
 
 // look looks at each server that has a conference which is followed or held here.
-func (h *hub) look(ctx context.Context, confs []string, probes map[string]*probe) (sight, bool) {
+func (h *hub) look(ctx context.Context, holds []*hold, probes map[string]*probe) (sight, bool) {
 	ctx, cancel := context.WithTimeout(ctx, h.opts.PollInterval)
 	defer cancel()
-	found, servers := make(sight, len(confs)), make(map[string]*shard)
+	cluster, ok := h.client.(*redis.ClusterClient)
+	if !ok {
+		s := &shard{client: h.client, probe: probes[""], marked: true}
+		s.look(ctx)
+		return sight{all: s}, s.err == nil
+	}
+	found, servers := sight{by: make(map[string]*shard)}, make(map[string]*shard)
 	up := true
-	for _, conf := range confs {
-		if found[conf] != nil {
+	for _, conf := range h.confs(holds) {
+		if found.by[conf] != nil {
 			continue
 		}
-		name, client, err := h.shardOf(ctx, metaKey(conf))
+		node, err := cluster.MasterForKey(ctx, metaKey(conf))
 		if err != nil {
-			found[conf], up = &shard{err: err}, false
+			found.by[conf], up = &shard{err: err}, false
 			continue
 		}
+		name := node.Options().Addr
 		s := servers[name]
 		if s == nil {
-			s = &shard{client: client, probe: probes[name], marked: name == ""}
+			s = &shard{client: node, probe: probes[name]}
 			servers[name] = s
 		}
-		found[conf] = s
+		found.by[conf] = s
 	}
 	if len(servers) == 0 && up {
-		servers[""] = &shard{client: h.client} // of a cluster any
+		servers[""] = &shard{client: h.client} // any
 	}
 	var wg sync.WaitGroup
 	for _, s := range servers {
@@ -148,14 +166,14 @@ type target struct {
 func (h *hub) poll(ctx context.Context, probes map[string]*probe) {
 	started := time.Now()
 	holds := h.keeper.held()
-	found, up := h.look(ctx, h.confs(holds), probes)
+	found, up := h.look(ctx, holds, probes)
 	if ctx.Err() != nil {
 		return // shutting down says nothing about Redis
 	}
 	h.opts.Metrics.FanoutUp(up)
-	holds = slices.DeleteFunc(holds, func(ho *hold) bool { return found[ho.conf].err != nil })
+	holds = slices.DeleteFunc(holds, func(ho *hold) bool { return found.of(ho.conf).err != nil })
 	for _, ho := range holds {
-		h.keeper.saw(ho, found[ho.conf].run)
+		h.keeper.saw(ho, found.of(ho.conf).run)
 	}
 	asked, cut := h.quiet(found, started)
 	for _, t := range cut {
@@ -214,7 +232,7 @@ func (h *hub) quiet(found sight, started time.Time) (asked, cut []target) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, ch := range h.channels {
-		s := found[ch.conf]
+		s := found.of(ch.conf)
 		if s == nil {
 			continue // it came after the look
 		}

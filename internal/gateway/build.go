@@ -59,6 +59,7 @@ func Build(opts Options) (*Worker, error) {
 	}
 	w.feeds = fanout.NewFeeds(fanout.FeedOptions{
 		Log: w.store.Log, Encoder: edge.Encoder{}, Known: w.known, Held: w.held, Put: w.put,
+		Generation:   w.fleet.Generation,
 		ResumeWindow: opts.ResumeWindow, WriteRate: fanout.DefaultWriteRate, Logger: w.log,
 	})
 	pageConfig := page.Config{Auth: opts.Auth}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -36,6 +37,8 @@ var _ Registry = (*Worker)(nil)
 type listing struct {
 	byID map[string]Conference
 	room int // that is left on all workers together
+
+	generation uint64
 }
 
 // publishListing makes what is known visible to callers, and tells those who waited for it.
@@ -56,7 +59,10 @@ func (a *actor) publishListing(now time.Time) {
 			l.room--
 		}
 	}
-	a.w.listing.Store(l)
+	if old := a.w.listing.Load(); old.room != l.room || !maps.Equal(old.byID, l.byID) {
+		l.generation = old.generation + 1
+		a.w.listing.Store(l)
+	}
 	for _, w := range a.answered {
 		close(w)
 	}
@@ -141,6 +147,9 @@ func (w *Worker) List(context.Context) ([]Conference, error) {
 	slices.SortFunc(out, func(a, b Conference) int { return cmp.Compare(a.ID, b.ID) })
 	return out, nil
 }
+
+// Generation is another number whenever an answer of Get or List has changed.
+func (w *Worker) Generation() uint64 { return w.listing.Load().generation }
 
 // Get implements Registry, from the same picture as List.
 func (w *Worker) Get(_ context.Context, id string) (Conference, error) {

@@ -183,3 +183,32 @@ func TestOnDemand(t *testing.T) {
 		}
 	})
 }
+
+func TestGenerationIsThatOfAnswers(t *testing.T) {
+	t.Parallel()
+	inMemory(t, func(r *rig) {
+		t := r.t
+		a := r.worker("a", naming("flagged"))
+		r.heldBy([]string{"flagged"}, "a")
+		pass(time.Minute)
+		before := a.Generation()
+		pass(time.Minute)
+		if got := a.Generation(); got != before {
+			t.Errorf("Generation() went from %d to %d in a minute in which nothing changed", before, got)
+		}
+		if _, err := a.Put(t.Context(), "put", []byte("canary")); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.Generation(); got == before {
+			t.Errorf("Generation() is %d as before a Put", got)
+		}
+		r.heldBy([]string{"flagged", "put"}, "a")
+		before = a.Generation()
+		if err := a.Delete(t.Context(), "put"); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.Generation(); got == before {
+			t.Errorf("Generation() is %d as before a Delete", got)
+		}
+	})
+}
