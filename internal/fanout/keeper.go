@@ -37,7 +37,7 @@ type keeper struct {
 // hold is one session's Hold. Guarded by the keeper's mu, but for conf and doubt, which don't change.
 type hold struct {
 	conf  string
-	doubt chan<- struct{}
+	doubt func()
 
 	run     string // of the server that had the conference when it was looked at last; empty: it wasn't yet
 	renewAt time.Time
@@ -50,11 +50,11 @@ func newKeeper(ttl time.Duration) *keeper {
 }
 
 // Hold implements Log.
-func (l *RedisLog) Hold(conf string, doubt chan<- struct{}) (letGo func()) {
+func (l *RedisLog) Hold(conf string, doubt func()) (letGo func()) {
 	return l.hub.keeper.add(conf, doubt)
 }
 
-func (k *keeper) add(conf string, doubt chan<- struct{}) (letGo func()) {
+func (k *keeper) add(conf string, doubt func()) (letGo func()) {
 	// Spread over the whole interval, since a worker claims many conferences at once.
 	ho := &hold{conf: conf, doubt: doubt, renewAt: time.Now().Add(rand.N(k.interval))}
 	k.mu.Lock()
@@ -117,16 +117,21 @@ func (k *keeper) run(ctx context.Context) {
 // tell tells some owners, and says whether there are more.
 func (k *keeper) tell() bool {
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	n := min(len(k.doubts), doubtBatch)
+	told := make([]*hold, 0, n)
 	for _, ho := range k.doubts[:n] {
 		ho.doubted = false
 		if k.holds[ho] {
-			poke(ho.doubt)
+			told = append(told, ho)
 		}
 	}
 	k.doubts = k.doubts[n:]
-	return len(k.doubts) > 0
+	more := len(k.doubts) > 0
+	k.mu.Unlock()
+	for _, ho := range told {
+		ho.doubt()
+	}
+	return more
 }
 
 // renewal is the renewing of one conference's keys with a poll.

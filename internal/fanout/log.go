@@ -31,10 +31,10 @@ type Log interface {
 	// Checkpoint stores the state at cp.Position, and trims what lies before it and before the resume window. cp stays the
 	// caller's.
 	Checkpoint(ctx context.Context, conf string, claim conference.Claim, cp conference.Checkpoint) error
-	// Hold keeps what there is of a conference from expiring, for the owner that has claimed it, until letGo is called. A
-	// value is put into doubt, which is of capacity 1, when the log may have lost something; the owner's next Append, which
-	// may be without changes, tells. Nothing else rests on it. That another has claimed isn't looked for.
-	Hold(conf string, doubt chan<- struct{}) (letGo func())
+	// Hold keeps what there is of a conference from expiring, for the owner that has claimed it, until letGo is called.
+	// doubt is called, by a goroutine that it must not hold up, when the log may have lost something; the owner's next
+	// Append, which may be without changes, tells. Nothing else rests on it. That another has claimed isn't looked for.
+	Hold(conf string, doubt func()) (letGo func())
 	// Follow begins to follow a conference. From is where the caller is already; anything but a position that the log still
 	// continues brings a snapshot first. Where the conference has no state yet, nothing is delivered until it has. The caller
 	// closes the tail.

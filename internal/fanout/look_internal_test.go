@@ -152,7 +152,7 @@ func TestOwnersAreToldAtAPace(t *testing.T) {
 		letGo := make([]func(), owners)
 		for i := range doubts {
 			doubts[i] = make(chan struct{}, 1)
-			letGo[i] = k.add("900", doubts[i])
+			letGo[i] = k.add("900", func() { poke(doubts[i]) })
 		}
 		go k.run(t.Context())
 		told := func() (n int) {

@@ -216,7 +216,7 @@ func (l *MemoryLog) Checkpoint(
 }
 
 // Hold implements Log. Nothing is lost, so nobody is ever told; what is held isn't forgotten.
-func (l *MemoryLog) Hold(conf string, _ chan<- struct{}) (letGo func()) {
+func (l *MemoryLog) Hold(conf string, _ func()) (letGo func()) {
 	c := l.conf(conf)
 	c.users.Add(1)
 	return sync.OnceFunc(func() {

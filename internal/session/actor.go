@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -42,8 +43,8 @@ type actor struct {
 	provider provider
 	log      *zap.Logger
 	m        *telemetry.Metrics
-	mail     chan message  // children send, run receives; never closed
-	doubts   chan struct{} // of capacity 1: the log sends, run receives
+	mail     chan message // children and callers send, run receives; never closed
+	doubt    atomic.Bool  // the log says that it may have lost something; any goroutine may
 	children sync.WaitGroup
 
 	state   *conference.State
@@ -81,23 +82,26 @@ type actor struct {
 	failure error                // why run must end
 }
 
-func newActor(cfg Config, p provider) *actor {
-	return &actor{
+func newActor(cfg Config, p provider, mail chan message) *actor {
+	a := &actor{
 		cfg: cfg, provider: p, log: cfg.Logger, m: cfg.Metrics,
-		mail:    make(chan message, mailSize),
-		doubts:  make(chan struct{}, 1),
+		mail:    mail,
 		tracker: subscribe.New(subscribe.Config{Numbering: cfg.Numbering, Refresh: cfg.Refresh}),
 		pub: publisher{
 			queue: queue{maxBytes: cfg.QueueBytes, maxChanges: cfg.QueueChanges},
-			again: newBackoff(), appending: newAppending(cfg.Log),
+			again: newBackoff(),
 		},
 		backoff:  newBackoff(),
 		password: cfg.Password,
 	}
+	a.pub.appending = newAppending(cfg.Log, a.nudge)
+	return a
 }
 
 // run is the actor's loop: what came in, what is due, what the log is to be told, and again.
-func (a *actor) run(ctx context.Context, asks <-chan message) error {
+//
+// All that wakes it comes by its mail, since a select among many channels costs more than most of what it is woken for.
+func (a *actor) run(ctx context.Context) error {
 	defer func() { a.count("", conference.ReasonNone) }()
 	defer a.pub.release()
 	if a.cfg.Successor {
@@ -106,17 +110,12 @@ func (a *actor) run(ctx context.Context, asks <-chan message) error {
 	}
 	a.children.Go(func() { a.appender(ctx) })
 	// A timer with a channel would be put among the runtime's each time that it is waited for.
-	tick := make(chan struct{}, 1)
-	timer := time.AfterFunc(0, func() {
-		select {
-		case tick <- struct{}{}:
-		default:
-		}
-	})
+	timer := time.AfterFunc(0, a.nudge)
 	defer timer.Stop()
-	for {
+	defer context.AfterFunc(ctx, a.nudge)()
+	for ctx.Err() == nil {
 		now := time.Now()
-		a.takeAck(ctx, now)
+		a.takeAnswers(ctx, now)
 		next := a.due(ctx, now)
 		a.flush(ctx, now)
 		if a.failure != nil {
@@ -126,22 +125,37 @@ func (a *actor) run(ctx context.Context, asks <-chan message) error {
 			next = earlier(next, a.pub.due())
 		}
 		timer.Reset(next.Sub(now))
+		acks := a.acks(now)
+		if acks == nil {
+			a.receive(ctx, <-a.mail)
+			continue
+		}
 		select {
-		case <-ctx.Done():
-			return nil
 		case m := <-a.mail:
 			a.receive(ctx, m)
-		case m := <-asks:
-			m.handle(ctx, a, time.Now())
-		case <-a.doubts:
-			a.pub.doubtful = true
-		case m := <-a.acks(now):
+		case m := <-acks:
 			m.handle(ctx, a, m.at)
-		case m := <-a.pub.failed:
-			a.appendFailed(ctx, m)
-		case <-tick:
 		}
 	}
+	return nil
+}
+
+// nudge wakes the actor: it looks after everything. Where its mail is full it is awake.
+func (a *actor) nudge() {
+	select {
+	case a.mail <- nudge{}:
+	default:
+	}
+}
+
+type nudge struct{}
+
+func (nudge) handle(context.Context, *actor, time.Time) {}
+
+// doubtLog is called by the log.
+func (a *actor) doubtLog() {
+	a.doubt.Store(true)
+	a.nudge()
 }
 
 // receive takes in a message and what else is there already, so that a burst of frames becomes one append.

@@ -52,7 +52,7 @@ type appendCall struct {
 	changes []conference.Change
 }
 
-func newAppending(log Log) appending {
+func newAppending(log Log, nudge func()) appending {
 	p := appending{
 		calls: make(chan func(context.Context) message, 1), acked: make(chan appended, 1), failed: make(chan appended, 1),
 	}
@@ -63,6 +63,7 @@ func newAppending(log Log) appending {
 			acked <- m
 		} else {
 			failed <- m
+			nudge()
 		}
 	}
 	return p
@@ -122,12 +123,20 @@ func (a *actor) acks(now time.Time) <-chan appended {
 	return p.acked
 }
 
-// takeAck takes in the answer of a soonLog that has come.
-func (a *actor) takeAck(ctx context.Context, now time.Time) {
+// takeAnswers takes in what has come beside the mail: the answer of a soonLog, and that the log may have lost something.
+func (a *actor) takeAnswers(ctx context.Context, now time.Time) {
 	select {
 	case m := <-a.pub.acked:
 		m.handle(ctx, a, now)
 	default:
+	}
+	select {
+	case m := <-a.pub.failed:
+		a.appendFailed(ctx, m)
+	default:
+	}
+	if a.doubt.Swap(false) {
+		a.pub.doubtful = true
 	}
 }
 

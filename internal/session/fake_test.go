@@ -43,7 +43,7 @@ type fakeLog struct {
 	stored  []conference.Checkpoint
 	broken  error           // a call that no session may make
 	waiters []chan struct{} // closed by the next call
-	holds   map[chan<- struct{}]bool
+	holds   map[*func()]bool
 }
 
 func newFakeLog() *fakeLog { return &fakeLog{doc: conference.NewDoc()} }
@@ -208,14 +208,14 @@ func (l *fakeLog) Checkpoint(_ context.Context, _ string, c conference.Claim, cp
 	return nil
 }
 
-func (l *fakeLog) Hold(_ string, doubt chan<- struct{}) (letGo func()) {
+func (l *fakeLog) Hold(_ string, doubt func()) (letGo func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.holds == nil {
-		l.holds = make(map[chan<- struct{}]bool)
+		l.holds = make(map[*func()]bool)
 	}
-	l.holds[doubt] = true
-	return func() { l.with(func() { delete(l.holds, doubt) }) }
+	l.holds[&doubt] = true
+	return func() { l.with(func() { delete(l.holds, &doubt) }) }
 }
 
 // raise tells all who hold the conference that the log may have lost something.
@@ -223,10 +223,7 @@ func (l *fakeLog) raise() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for doubt := range l.holds {
-		select {
-		case doubt <- struct{}{}:
-		default:
-		}
+		(*doubt)()
 	}
 }
 

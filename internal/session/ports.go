@@ -24,9 +24,9 @@ type Log interface {
 	// Checkpoint stores the state at cp.Position, so that the log before it can be trimmed.
 	Checkpoint(ctx context.Context, conf string, claim conference.Claim, cp conference.Checkpoint) error
 	// Hold says that this session has claimed the conference, until letGo is called: what the log has of it is kept from
-	// expiring. A value is put into doubt, unless there is one, when the log may have lost something: an Append, without
-	// changes where there are none, finds out. Nothing rests on it but how soon an idle owner notices.
-	Hold(conf string, doubt chan<- struct{}) (letGo func())
+	// expiring. doubt is called when the log may have lost something: an Append, without changes where there are none,
+	// finds out. Nothing rests on it but how soon an idle owner notices.
+	Hold(conf string, doubt func()) (letGo func())
 }
 
 // Tenure is what holding a conference depends on, where workers share conferences out.

@@ -139,7 +139,7 @@ func (m opened) handle(ctx context.Context, a *actor, now time.Time) {
 	}
 	p.head = head{claim: m.claim, pos: m.cp.Position, prev: m.cp.Prev}
 	if p.letGo == nil {
-		p.letGo = a.cfg.Log.Hold(a.cfg.Conference, a.doubts)
+		p.letGo = a.cfg.Log.Hold(a.cfg.Conference, a.doubtLog)
 	}
 	if p.queue.lost > 0 {
 		a.log.Warn("events were lost while the log was away", zap.Int("events", p.queue.lost))

@@ -3,6 +3,8 @@ package session
 import (
 	"context"
 	"errors"
+	"sync/atomic"
+	"time"
 
 	"confgate/internal/confctl"
 )
@@ -14,7 +16,7 @@ var ErrStopped = errors.New("session: stopped")
 type Session struct {
 	cfg      Config
 	provider provider
-	asks     chan message // from outside
+	mail     chan message // the actor's
 	stopped  chan struct{}
 }
 
@@ -26,7 +28,7 @@ func New(cfg Config) (*Session, error) {
 	}
 	return &Session{
 		cfg: cfg, provider: newRemote(cfg),
-		asks: make(chan message), stopped: make(chan struct{}),
+		mail: make(chan message, mailSize), stopped: make(chan struct{}),
 	}, nil
 }
 
@@ -34,7 +36,7 @@ func New(cfg Config) (*Session, error) {
 // conference.ErrFenced). When it returns, the link is closed and every goroutine has ended. It may be called once.
 func (s *Session) Run(ctx context.Context) error {
 	defer close(s.stopped)
-	a := newActor(s.cfg, s.provider)
+	a := newActor(s.cfg, s.provider, s.mail)
 	ctx, cancel := context.WithCancel(ctx)
 	// Deferred, so that a broken invariant that panics leaves nothing behind either.
 	defer func() {
@@ -43,7 +45,7 @@ func (s *Session) Run(ctx context.Context) error {
 		a.children.Wait()
 		a.drain()
 	}()
-	return a.run(ctx, s.asks)
+	return a.run(ctx)
 }
 
 // SetPassword gives the session a chair password, as somebody named it. One that the provider has refused is tried again only
@@ -52,14 +54,42 @@ func (s *Session) SetPassword(ctx context.Context, password confctl.Secret) erro
 	return s.ask(ctx, named{password})
 }
 
-// ask gives the actor a message from outside.
+// ask gives the actor a message from outside, and waits until it has taken it. One that isn't taken in time never is.
 func (s *Session) ask(ctx context.Context, m message) error {
+	a := &asked{message: m, done: make(chan struct{})}
 	select {
-	case s.asks <- m:
-		return nil
+	case s.mail <- a:
 	case <-s.stopped:
 		return ErrStopped
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+	select {
+	case <-a.done:
+		return nil
+	case <-s.stopped:
+	case <-ctx.Done():
+	}
+	switch {
+	case !a.settled.CompareAndSwap(false, true): // it was just being taken
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	default:
+		return ErrStopped
+	}
+}
+
+// asked is a message from outside.
+type asked struct {
+	message
+	settled atomic.Bool // the actor has taken it, or the caller has given up
+	done    chan struct{}
+}
+
+func (m *asked) handle(ctx context.Context, a *actor, now time.Time) {
+	if m.settled.CompareAndSwap(false, true) {
+		m.message.handle(ctx, a, now)
+		close(m.done)
 	}
 }

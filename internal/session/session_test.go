@@ -328,7 +328,7 @@ func TestNextTimeOfAConference(t *testing.T) {
 func TestFramesOfAnOldLink(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, newFakeLog(), newFakeProvider())
-	a := newActor(r.cfg, r.provider)
+	a := newActor(r.cfg, r.provider, make(chan message, mailSize))
 	a.state, a.phase = conference.New(conf), linked
 	a.link = &link{beats: heartbeat.New(time.Second)}
 	a.tracker.LinkUp(time.Now(), subscribe.Kinds(subscribe.Documented()))
@@ -360,7 +360,7 @@ func (m numbered) handle(context.Context, *actor, time.Time) { *m.seen = append(
 func TestFullMailboxLosesNothing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, newFakeLog(), newFakeProvider())
-	a := newActor(r.cfg, r.provider)
+	a := newActor(r.cfg, r.provider, make(chan message, mailSize))
 	var seen, want []int
 	for n := range mailSize {
 		a.mail <- numbered{&seen, n + 1}
@@ -376,6 +376,37 @@ func TestFullMailboxLosesNothing(t *testing.T) {
 	}
 	if !slices.Equal(seen, want) {
 		t.Errorf("messages taken in: %v, want %v", seen, want)
+	}
+}
+
+// A caller that has given up isn't obeyed later: an owner that was asked to hand over, and told that nothing came of it, would
+// never dial again.
+func TestAskThatWasGivenUp(t *testing.T) {
+	t.Parallel()
+	s := &Session{mail: make(chan message, 2), stopped: make(chan struct{})}
+	var seen []int
+	ctx, cancel := context.WithCancel(t.Context())
+	answer := make(chan error, 1)
+	go func() { answer <- s.ask(ctx, numbered{&seen, 1}) }()
+	late := <-s.mail
+	cancel()
+	if err := <-answer; !errors.Is(err, context.Canceled) {
+		t.Errorf("ask = %v, want %v", err, context.Canceled)
+	}
+	late.handle(t.Context(), nil, time.Now())
+	if len(seen) != 0 {
+		t.Error("a message was taken in after its sender had given up")
+	}
+	go func() { answer <- s.ask(t.Context(), numbered{&seen, 2}) }()
+	(<-s.mail).handle(t.Context(), nil, time.Now())
+	if err := <-answer; err != nil || !slices.Equal(seen, []int{2}) {
+		t.Errorf("ask = %v, and %v was taken in; want nil and 2", err, seen)
+	}
+	go func() { answer <- s.ask(t.Context(), numbered{&seen, 3}) }()
+	<-s.mail
+	close(s.stopped)
+	if err := <-answer; !errors.Is(err, ErrStopped) {
+		t.Errorf("ask of a session that stops = %v, want %v", err, ErrStopped)
 	}
 }
 

@@ -185,7 +185,7 @@ func testProbe(t *testing.T, open Open) {
 func testHold(t *testing.T, open Open) {
 	log := open(t, fanout.LogOptions{})
 	o := StartOwner(t, log, Conf(t))
-	first, second := log.Hold(o.Conf, make(chan struct{}, 1)), log.Hold(o.Conf, make(chan struct{}, 1))
+	first, second := log.Hold(o.Conf, func() {}), log.Hold(o.Conf, func() {})
 	o.Append(t, Set("p1", "Ann"))
 	first()
 	first()
