@@ -14,7 +14,7 @@ import (
 const (
 	// appendRate is how many round trips a second a worker makes for appends before it puts those of several conferences
 	// into one: a round trip costs about the same whether it carries one append or ten.
-	appendRate = 125
+	appendRate = 112
 	// appendWait is how long an append waits for others at the most. Batches that were too large to wait are paid for by waiting later, but no longer than this at a time.
 	appendWait = time.Second / appendRate
 	// appendSlack is how much earlier a batch goes if an append comes just then: the process is awake already, and need not be

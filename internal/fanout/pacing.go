@@ -8,9 +8,9 @@ import (
 
 const (
 	// DefaultWriteRate is how many frames a second a conference's readers are given when more than that come: then each
-	// frame has what came in 2 ms. A write to a socket costs about the same whether it carries one message or five. With
+	// frame has what came in 1 ms. A write to a socket costs about the same whether it carries one message or five. With
 	// appendWait this makes the 10 ms that a change may be held at the most.
-	DefaultWriteRate = 500
+	DefaultWriteRate = 1000
 	// writeBurst is how many frames may come at once before anything is held: a person who joins makes a handful.
 	writeBurst = 10
 	// maxHeld is how many changes are held at the most.
