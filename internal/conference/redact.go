@@ -131,7 +131,8 @@ func SplitSecrets(c Change) (open, secret []byte) {
 	if !r.hides(c.Body) {
 		return c.Body, nil
 	}
-	return Redact(c, PII), r.appendSecret(make([]byte, 0, len(c.Body)), c.Body)
+	secret, _ = r.appendSecret(make([]byte, 0, 64), c.Body)
+	return Redact(c, PII), secret
 }
 
 // hides says whether checked text has a part that needs Secrets.
@@ -159,21 +160,38 @@ func (r *rule) hides(v []byte) bool {
 	return false
 }
 
-// appendSecret appends the part of checked text that needs Secrets, where there is one. Arrays are replaced whole by
-// patches, so one with a secret inside goes whole.
-func (r *rule) appendSecret(dst, v []byte) []byte {
-	if !r.sees(PII) || !rawjson.IsObject(v) {
-		return append(dst, v...)
+// appendSecret appends the part of checked text that needs Secrets; false, and nothing appended, where there is none.
+// Arrays are replaced whole by patches, so one with a secret inside goes whole.
+func (r *rule) appendSecret(dst, v []byte) ([]byte, bool) {
+	switch {
+	case !r.sees(PII):
+		return append(dst, v...), true
+	case r.leaf || !rawjson.IsObject(v):
+		if r.hides(v) {
+			return append(dst, v...), true
+		}
+		return dst, false
 	}
+	undo := len(dst)
 	dst = append(dst, '{')
-	start := len(dst)
+	start, found := len(dst), false
 	c := rawjson.Walk(v)
 	for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
-		if kid := r.underRaw(key); kid.hides(val) {
-			dst = kid.appendSecret(appendRawKey(dst, start, key), val)
+		kid := r.underRaw(key)
+		if kid.sees(PII) && kid.leaf {
+			continue // most members: a quick no
 		}
+		before, some := len(dst), false
+		if dst, some = kid.appendSecret(appendRawKey(dst, start, key), val); !some {
+			dst = dst[:before]
+			continue
+		}
+		found = true
 	}
-	return append(dst, '}')
+	if !found {
+		return dst[:undo], false
+	}
+	return append(dst, '}'), true
 }
 
 // JoinSecrets puts together what SplitSecrets parted.

@@ -183,8 +183,8 @@ type socket struct{ conn *websocket.Conn }
 
 // Read implements wire. A context that may end would be watched anew for each frame, which costs as much as reading it.
 // Every end of a link closes the socket, and that ends a Read as well.
-func (s *socket) Read(ctx context.Context, into []byte) ([]byte, error) {
-	_, r, err := s.conn.Reader(context.WithoutCancel(ctx))
+func (s *socket) Read(_ context.Context, into []byte) ([]byte, error) {
+	_, r, err := s.conn.Reader(context.Background())
 	if err == nil {
 		into, err = readAll(r, into)
 	}
