@@ -297,7 +297,7 @@ func (s *Server) Run(ctx context.Context) error {
 				c.tick(now, s.cfg.Heartbeat-tick*3/2) // so that the next tick is in time for sure
 			}
 			clear(buf) // what has gone shall not be kept
-			if s.tidier.due(now) {
+			if s.tidier.due(now, liveHeap) {
 				writers.Go(tidy)
 			}
 			if now.Sub(swept) >= sweepEvery {
