@@ -4,7 +4,7 @@
 // Owner of state: each conference has one actor, the goroutine that runs Session.Run. It alone holds the conference.State,
 // the continuity tracker, the heartbeat monitor and the queue of changes. REST calls, the dial, the socket's reader and
 // writer, and the calls of the log run in goroutines of their own, which share nothing with it: they get copies and answer
-// through one mailbox, each with a message that knows how the actor takes it in. Only an append that the log does together with
+// through one mailbox, each with a message that knows how the actor takes it in. Timers and the log only nudge it. Only an append that the log does together with
 // others' needs no goroutine (append.go): its answer lies ready until the actor has a reason to look.
 //
 // Guarantees: a password that was refused is not sent again on its own, nor by any other worker. A successor uses the control
