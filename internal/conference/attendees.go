@@ -145,7 +145,7 @@ func (s *State) identify(e *edit, known attendeeIndex, fields *object) string {
 
 func (s *State) candidate(e *edit, name string, fields *object, strength int) bool {
 	i, found := e.target.find(name)
-	if !found || (e.full && e.target.members[i].val.obj.gen == s.gen) {
+	if !found || (e.full && e.target.members[i].val.named(s.gen)) {
 		return false
 	}
 	for _, id := range identities[1:max(strength, 1)] {

@@ -31,7 +31,7 @@ func (e *edit) update(key []byte, fields *object) bool {
 	s := e.s
 	i, found := e.target.findRaw(key)
 	switch {
-	case found && e.target.members[i].val.obj.gen == s.gen:
+	case found && e.target.members[i].val.named(s.gen):
 		if e.full {
 			return false
 		}
@@ -56,7 +56,7 @@ func (e *edit) remove(key string) {
 	if !found {
 		return
 	}
-	if e.target.members[i].val.obj.gen == e.s.gen {
+	if e.target.members[i].val.named(e.s.gen) {
 		e.split()
 	}
 	e.s.drop(e.target, i, e.start)
@@ -92,7 +92,7 @@ func (e *edit) sweep() {
 	s := e.s
 	kept := e.target.members[:0]
 	for _, m := range e.target.members {
-		if m.val.obj.gen == s.gen {
+		if m.val.named(s.gen) {
 			kept = append(kept, m)
 			continue
 		}

@@ -78,6 +78,9 @@ func (o *object) forgetFrames() {
 	}
 }
 
+// named says whether a frame has named the element.
+func (v value) named(gen uint32) bool { return v.obj != nil && v.obj.gen == gen }
+
 func (v value) exists() bool { return v.obj != nil || v.raw != nil }
 
 // text is the content of a string or number; empty where there is none.

@@ -120,9 +120,10 @@ func (t *tail) complain(err error) {
 	}
 }
 
-// news looks at what the hub has left.
+// news looks at what the hub has left. What is owed is asked for when there is a reason to: a reading that has failed is none.
 func (t *tail) news(ctx context.Context) {
-	t.owing = t.mail.resync.Swap(false) || t.owing
+	resync := t.mail.resync.Swap(false)
+	t.owing = resync || t.owing
 	p := t.mail.pulse.Swap(nil)
 	if p != nil && p.err != nil && p.asked.Before(t.read) {
 		p = nil // the log has come back since
@@ -130,7 +131,7 @@ func (t *tail) news(ctx context.Context) {
 	switch {
 	case p != nil && p.err != nil:
 		t.stale(p.since)
-	case t.owing, p != nil && p.head != t.pos:
+	case resync, p != nil && (t.owing || p.head != t.pos):
 		t.catchUp(ctx)
 	case p != nil:
 		t.vouch()

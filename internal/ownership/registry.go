@@ -59,7 +59,7 @@ func (a *actor) publishListing(now time.Time) {
 			l.room--
 		}
 	}
-	if old := a.w.listing.Load(); old.room != l.room || !maps.Equal(old.byID, l.byID) {
+	if old := a.w.listing.Load(); old.byID == nil || old.room != l.room || !maps.Equal(old.byID, l.byID) {
 		l.generation = old.generation + 1
 		a.w.listing.Store(l)
 	}
