@@ -3,7 +3,7 @@ package conference
 import "slices"
 
 // edit is a keyed topic while a frame changes it: the document changes at once, and the patch that says the same grows
-// with it, in State.patch.
+// with it, in the builder.
 type edit struct {
 	s       *State
 	topic   Topic

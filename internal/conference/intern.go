@@ -23,8 +23,14 @@ var internedTexts = func() map[string][]byte {
 	return m
 }()
 
-// longestText bounds the texts worth looking up, in bytes.
-const longestText = 16
+// internedText is the shared copy of a text; nil where there is none.
+func internedText(text []byte) []byte {
+	const longest = 16 // of those that are worth looking up, in bytes
+	if len(text) > longest {
+		return nil
+	}
+	return internedTexts[string(text)]
+}
 
 // internedNames are the names of members that the rules know.
 var internedNames = func() map[string]string {
@@ -56,20 +62,16 @@ func nameText(key []byte) string {
 
 // keepText is a copy of a text in one spelling.
 func keepText(raw []byte) []byte {
-	if len(raw) <= longestText {
-		if text, ok := internedTexts[string(raw)]; ok {
-			return text
-		}
+	if text := internedText(raw); text != nil {
+		return text
 	}
 	return bytes.Clone(raw)
 }
 
 // compactText is checked text in one spelling.
 func compactText(v []byte) []byte {
-	if len(v) <= longestText {
-		if text, ok := internedTexts[string(v)]; ok {
-			return text
-		}
+	if text := internedText(v); text != nil {
+		return text
 	}
 	return rawjson.AppendCompact(make([]byte, 0, len(v)), v)
 }

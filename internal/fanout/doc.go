@@ -23,8 +23,8 @@
 // rest on it: appends check for themselves.
 //
 // Feed is one worker's replica of one conference: one goroutine owns its place in the log (a Tail) and the document, and
-// appends to a linked list, which readers walk without a lock (list.go, reader.go). An entry is encoded once a redaction profile and its bytes are shared.
-// The list is bounded by the resume window and by bytes; a reader that falls off it gets a fresh snapshot, so a slow
+// appends to a linked list, which readers walk without a lock (list.go, reader.go). An entry is encoded once a redaction
+// profile and its bytes are shared. The list is bounded by the resume window and by bytes; a reader that falls off it gets a fresh snapshot, so a slow
 // reader costs no memory of its own. Feeds owns a worker's feeds. A feed says whether its worker vouches for the state: not
 // while the log is away, nor while no worker holds the conference (held.go).
 //

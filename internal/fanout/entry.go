@@ -92,8 +92,9 @@ func (p place) associated() []byte {
 	return fmt.Appendf(nil, "%s\x00%s\x00%s/%d", p.conf, p.purpose, p.Epoch, p.Seq)
 }
 
-// pack encodes changes, in the room that there is or else in its own. A nil keyring leaves secrets out. An event that is nothing else only takes its place then, so that
-// an owner can tell where its append leads; it isn't part of its topic's chain.
+// pack encodes changes, in the room that there is or else in its own. A nil keyring leaves secrets out. An event that is
+// nothing else only takes its place then, so that an owner can tell where its append leads; it isn't part of its topic's
+// chain.
 func pack(room []byte, keys *Keyring, at place, changes []conference.Change) packed {
 	size := 64
 	for _, c := range changes {

@@ -115,7 +115,6 @@ func (s *Feeds) Run(ctx context.Context) error {
 	defer timer.Stop()
 	var look <-chan time.Time
 	var seen uint64 // Generation at the last look
-	first := true
 	if s.opts.Held != nil || s.opts.Put != nil {
 		ticker := time.NewTicker(heldInterval)
 		defer ticker.Stop()
@@ -145,10 +144,10 @@ func (s *Feeds) Run(ctx context.Context) error {
 		case now := <-look:
 			if s.opts.Generation != nil {
 				generation := s.opts.Generation()
-				if !first && generation == seen {
+				if generation == seen { // a slot's own first answer is of no older one
 					continue
 				}
-				first, seen = false, generation
+				seen = generation
 			}
 			s.lookAtHolders(slots, now)
 		case <-timer.C:

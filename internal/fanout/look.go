@@ -100,8 +100,7 @@ func (s sight) of(conf string) *shard {
 func (h *hub) look(ctx context.Context, holds []*hold, probes map[string]*probe) (sight, bool) {
 	ctx, cancel := context.WithTimeout(ctx, h.opts.PollInterval)
 	defer cancel()
-	cluster, ok := h.client.(*redis.ClusterClient)
-	if !ok {
+	if _, cluster := h.client.(*redis.ClusterClient); !cluster {
 		s := &shard{client: h.client, probe: probes[""], marked: true}
 		s.look(ctx)
 		return sight{all: s}, s.err == nil
@@ -112,15 +111,14 @@ func (h *hub) look(ctx context.Context, holds []*hold, probes map[string]*probe)
 		if found.by[conf] != nil {
 			continue
 		}
-		node, err := cluster.MasterForKey(ctx, metaKey(conf))
+		name, client, err := h.shardOf(ctx, metaKey(conf))
 		if err != nil {
 			found.by[conf], up = &shard{err: err}, false
 			continue
 		}
-		name := node.Options().Addr
 		s := servers[name]
 		if s == nil {
-			s = &shard{client: node, probe: probes[name]}
+			s = &shard{client: client, probe: probes[name]}
 			servers[name] = s
 		}
 		found.by[conf] = s
