@@ -102,6 +102,9 @@ func TestApply(t *testing.T) {
 			{pList, inc, `"data":[7,{"mode":0},` + person("a", `"NAME":"Ann"`) + `]`, []string{`participants {"a":{"name":"Ann"}}`}, true},
 			{pList, inc, `"data":7`, []string{}, true},
 		}},
+		{"a list where an object belongs says nothing", []step{ // one string in it made a session panic
+			{pList, inc, `"data":[{"pid":"a","pinfoMap":["MUTE"]}]`, []string{`participants {"a":{}}`}, false},
+		}},
 		{"data as a string, pinfoMap as a string, one row alone", []step{
 			{pList, inc, `"data":"[{\"pid\":\"a\",\"pinfoMap\":\"{\\\"NAME\\\":\\\"Ann\\\"}\"}]"`, []string{`participants {"a":{"name":"Ann"}}`}, false},
 			{pList, inc, `"data":` + person("a", `"HAND":"1"`), []string{`participants {"a":{"handRaised":true}}`}, false},

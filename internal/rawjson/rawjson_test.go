@@ -92,6 +92,17 @@ func TestAppendCompact(t *testing.T) {
 	}
 }
 
+// An array's strings were taken for keys, and what is behind it for a value.
+func TestArrayHasNoMembers(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{`["a"]`, `["a","b"]`, `[{"a":1}]`, `[]`} {
+		c := Walk([]byte(s))
+		if key, val, ok := c.Member(); ok {
+			t.Errorf("Member of %s = %s, %s; want none", s, key, val)
+		}
+	}
+}
+
 // decode builds from walking what encoding/json builds by itself.
 func decode(v []byte) any {
 	c := Walk(v)

@@ -17,9 +17,9 @@ func Walk(v []byte) Cursor {
 }
 
 // Member is the next member of an object: its key without quotes and its value. The key is a part of the text unless it
-// holds escapes.
+// holds escapes. An array has no members.
 func (c *Cursor) Member() (key, val []byte, ok bool) {
-	if c.i >= len(c.b) || c.b[c.i] != '"' {
+	if c.i >= len(c.b) || c.b[0] != '{' || c.b[c.i] != '"' {
 		return nil, nil, false
 	}
 	start := c.i
