@@ -34,7 +34,7 @@ func Check(data []byte) ([]byte, error) {
 }
 
 func space(b []byte, i int) int {
-	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
+	for i < len(b) && b[i] <= ' ' && (b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
 		i++
 	}
 	return i
@@ -126,32 +126,28 @@ func checkArray(b []byte, i, depth int) (int, error) {
 
 // checkString verifies a string whose opening quote is behind i.
 func checkString(b []byte, i int) (int, error) {
-	for i < len(b) {
-		switch c := b[i]; {
-		case c == '"':
-			return i + 1, nil
-		case c < ' ':
+	for {
+		i, _ = plain(b, i)
+		switch {
+		case i >= len(b):
 			return i, ErrSyntax
-		case c != '\\':
-			i++
+		case b[i] == '"':
+			return i + 1, nil
+		case b[i] != '\\' || i+1 >= len(b):
+			return i, ErrSyntax
+		}
+		switch b[i+1] {
+		case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+			i += 2
+		case 'u':
+			if _, ok := hex4(b, i+2); !ok {
+				return i, ErrSyntax
+			}
+			i += 6
 		default:
-			if i+1 >= len(b) {
-				return i, ErrSyntax
-			}
-			switch b[i+1] {
-			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-				i += 2
-			case 'u':
-				if _, ok := hex4(b, i+2); !ok {
-					return i, ErrSyntax
-				}
-				i += 6
-			default:
-				return i, ErrSyntax
-			}
+			return i, ErrSyntax
 		}
 	}
-	return i, ErrSyntax
 }
 
 func checkWord(b []byte, i int, word string) (int, error) {

@@ -7,5 +7,6 @@
 // Check guarantees that a text is one JSON value (RFC 8259) of bounded depth in valid UTF-8; everything else here relies
 // on that and must be given checked values only. Non-goals: decoding into Go types, streams, numbers beyond their text.
 //
-// TestCheckAgreesWithEncodingJSON and FuzzCheck lock the syntax and the walking.
+// TestCheckAgreesWithEncodingJSON and FuzzCheck lock the syntax and the walking, TestEveryByteInEveryPlace,
+// TestSkipIsByteByByte and FuzzAppendString what is done eight bytes at a time.
 package rawjson

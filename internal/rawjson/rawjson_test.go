@@ -12,7 +12,7 @@ import (
 
 var samples = []string{
 	`{}`, `[]`, `null`, `true`, `false`, `0`, `-0`, `-1.5e+10`, `1E5`, `"x"`, ` {"a" : [1, 2 ,{"b":null}] , "c":"\u5f20\n"} `,
-	`{"a":{"b":{"c":[[],{}]}}}`, `"\ud83d\ude00"`, `"\ud83d"`, `"\ud83dx"`, `"\/\b\f\n\r\t\"\\"`, `{"a ":1,"a ":2}`, "\ufeff{}",
+	`{"a":{"b":{"c":[[],{}]}}}`, `{"\u0061\"":{"\\":"\\"}}`, `"\ud83d\ude00"`, `"\ud83d"`, `"\ud83dx"`, `"\/\b\f\n\r\t\"\\"`, `{"a ":1,"a ":2}`, "\ufeff{}",
 	``, ` `, `{`, `}`, `[`, `[1,]`, `[,1]`, `{"a"}`, `{"a":}`, `{"a":1,}`, `{a:1}`, `{"a":1}x`, `01`, `1.`, `.5`, `+1`, `1e`, `-`,
 	`tru`, `nul`, `"`, `"\x"`, `"\u12g4"`, `"\u12`, "\"\x01\"", `'a'`, `[1 2]`, `{"a":1 "b":2}`, `NaN`, `"a" "b"`,
 }
@@ -103,20 +103,39 @@ func TestArrayHasNoMembers(t *testing.T) {
 	}
 }
 
-// decode builds from walking what encoding/json builds by itself.
-func decode(v []byte) any {
-	c := Walk(v)
+func TestEnter(t *testing.T) {
+	t.Parallel()
+	c := Walk([]byte(`{ "a" : { "b" : { } , "c" : [ "x" ] } , "d" : 1 , "e" : { "f" : "}" } }`))
+	var got []string
+	for level := 1; level > 0; {
+		key, ok := c.Key()
+		switch {
+		case !ok:
+			level--
+			got = append(got, "}")
+		case c.Enter():
+			level++
+			got = append(got, string(key)+" {")
+		default:
+			got = append(got, string(key)+" "+string(c.Value()))
+		}
+	}
+	if diff := cmp.Diff([]string{"a {", "b {", "}", `c [ "x" ]`, "}", "d 1", "e {", `f "}"`, "}", "}"}, got); diff != "" {
+		t.Errorf("entering everything (-want +got):\n%s", diff)
+	}
+}
+
+// decode builds from walking what encoding/json builds by itself. It enters the objects inside of one where enter says so.
+func decode(v []byte, enter bool) any {
 	switch {
 	case IsObject(v):
-		m := map[string]any{}
-		for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
-			m[string(key)] = decode(val)
-		}
-		return m
+		c := Walk(v)
+		return decodeMembers(&c, enter)
 	case IsArray(v):
 		a := []any{}
+		c := Walk(v)
 		for val, ok := c.Element(); ok; val, ok = c.Element() {
-			a = append(a, decode(val))
+			a = append(a, decode(val, enter))
 		}
 		return a
 	case IsString(v):
@@ -126,6 +145,18 @@ func decode(v []byte) any {
 	default:
 		return json.Number(v)
 	}
+}
+
+func decodeMembers(c *Cursor, enter bool) map[string]any {
+	m := map[string]any{}
+	for key, ok := c.Key(); ok; key, ok = c.Key() {
+		if enter && c.Enter() {
+			m[string(key)] = decodeMembers(c, enter)
+		} else {
+			m[string(key)] = decode(c.Value(), enter)
+		}
+	}
+	return m
 }
 
 func FuzzCheck(f *testing.F) {
@@ -154,8 +185,11 @@ func FuzzCheck(f *testing.F) {
 		default:
 			return
 		}
-		if diff := cmp.Diff(normal(want), normal(decode(v))); diff != "" {
-			t.Fatalf("walking %q (-encoding/json +rawjson):\n%s", v, diff)
+		want = normal(want)
+		for _, enter := range []bool{false, true} {
+			if diff := cmp.Diff(want, normal(decode(v, enter))); diff != "" {
+				t.Fatalf("walking %q, entering %v (-encoding/json +rawjson):\n%s", v, enter, diff)
+			}
 		}
 	})
 }

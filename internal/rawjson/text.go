@@ -60,6 +60,17 @@ const hexDigits = "0123456789abcdef"
 // AppendString appends s as a JSON string. s should be UTF-8; bytes that aren't become U+FFFD.
 func AppendString[T ~string | ~[]byte](dst []byte, s T) []byte {
 	dst = append(dst, '"')
+	start := len(dst)
+	dst = append(append(dst, s...), '"')
+	end, ascii := plain(dst, start)
+	if end == len(dst)-1 && (ascii || utf8.Valid(dst[start:end])) {
+		return dst
+	}
+	return appendEscaped(dst[:start], s)
+}
+
+// appendEscaped appends a string and the closing quote, byte by byte.
+func appendEscaped[T ~string | ~[]byte](dst []byte, s T) []byte {
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]

@@ -19,16 +19,48 @@ func Walk(v []byte) Cursor {
 // Member is the next member of an object: its key without quotes and its value. The key is a part of the text unless it
 // holds escapes. An array has no members.
 func (c *Cursor) Member() (key, val []byte, ok bool) {
-	if c.i >= len(c.b) || c.b[0] != '{' || c.b[c.i] != '"' {
+	if key, ok = c.Key(); !ok {
 		return nil, nil, false
 	}
+	return key, c.Value(), true
+}
+
+// Key is the next member's key; the cursor is then at its value, which is for Value or Enter to take. Where there is no
+// more member, the cursor moves behind the object: where it was entered, its parent's members go on.
+func (c *Cursor) Key() (key []byte, ok bool) {
 	start := c.i
-	end := skipString(c.b, start+1)
-	key = c.b[start+1 : end-1]
-	if bytes.IndexByte(key, '\\') >= 0 {
-		key = AppendText(nil, c.b[start:end])
+	if start >= len(c.b) || c.b[0] != '{' {
+		return nil, false
 	}
-	return key, c.value(space(c.b, space(c.b, end)+1)), true
+	if c.b[start] != '"' {
+		c.next(start + 1)
+		return nil, false
+	}
+	end, escaped := skipString(c.b, start+1)
+	key = c.b[start+1 : end]
+	if escaped {
+		key = AppendText(nil, c.b[start:end+1])
+	}
+	c.i = space(c.b, space(c.b, end+1)+1)
+	return key, true
+}
+
+// Value takes the value whose key Key has found.
+func (c *Cursor) Value() []byte {
+	start := c.i
+	end := skip(c.b, start)
+	c.next(end)
+	return c.b[start:end:end]
+}
+
+// Enter steps into the value whose key Key has found, if it is an object, so that Key finds its members next. That is
+// cheaper than to walk a Value, for which it must be looked through first.
+func (c *Cursor) Enter() bool {
+	if c.b[c.i] != '{' {
+		return false
+	}
+	c.i = space(c.b, c.i+1)
+	return true
 }
 
 // Element is the next element of an array.
@@ -36,18 +68,16 @@ func (c *Cursor) Element() (val []byte, ok bool) {
 	if c.i >= len(c.b) || c.b[c.i] == ']' || c.b[c.i] == '}' {
 		return nil, false
 	}
-	return c.value(c.i), true
+	return c.Value(), true
 }
 
-// value takes the value at i and moves behind it and the comma.
-func (c *Cursor) value(i int) []byte {
-	end := skip(c.b, i)
-	v := c.b[i:end:end]
-	c.i = space(c.b, end)
-	if c.i < len(c.b) && c.b[c.i] == ',' {
-		c.i = space(c.b, c.i+1)
+// next moves to what stands behind a value that ends at i, and the comma.
+func (c *Cursor) next(i int) {
+	i = space(c.b, i)
+	if i < len(c.b) && c.b[i] == ',' {
+		i = space(c.b, i+1)
 	}
-	return v
+	c.i = i
 }
 
 // Empty says whether an object or array has nothing inside.
@@ -61,45 +91,30 @@ func Empty(v []byte) bool {
 func skip(b []byte, i int) int {
 	switch b[i] {
 	case '"':
-		return skipString(b, i+1)
+		i, _ = skipString(b, i+1)
+		return i + 1
 	case '{', '[':
-		depth := 0
-		for {
-			switch b[i] {
-			case '"':
-				i = skipString(b, i+1)
-				continue
-			case '{', '[':
-				depth++
-			case '}', ']':
-				if depth--; depth == 0 {
-					return i + 1
-				}
-			}
-			i++
-		}
+		return skipNested(b, i)
 	default:
-		for i < len(b) {
-			switch b[i] {
-			case ',', '}', ']', ' ', '\n', '\t', '\r':
-				return i
-			}
+		for i < len(b) && !closing[b[i]] {
 			i++
 		}
 		return i
 	}
 }
 
-// skipString finds the end of a checked string whose opening quote is behind i.
-func skipString(b []byte, i int) int {
+// closing are the bytes that end a number or a word.
+var closing = [256]bool{',': true, '}': true, ']': true, ' ': true, '\n': true, '\t': true, '\r': true}
+
+// skipString finds the closing quote of a checked string whose opening quote is behind i, and whether it holds escapes.
+func skipString(b []byte, i int) (end int, escaped bool) {
 	for {
-		switch b[i] {
-		case '"':
-			return i + 1
-		case '\\':
-			i++
+		i, _ = plain(b, i)
+		if b[i] == '"' {
+			return i, escaped
 		}
-		i++
+		escaped = true
+		i += 2
 	}
 }
 
