@@ -92,9 +92,12 @@ func (r *rule) appendRaw(dst, v []byte, p Profile) []byte {
 	}
 }
 
+// underRaw is under without a string, for a rule that isn't nil.
 func (r *rule) underRaw(key []byte) *rule {
-	if kid, ok := r.kids[string(key)]; ok { // spares under's allocation of a string
-		return kid
+	if r.kids != nil { // what is keyed by identifiers has none
+		if kid, ok := r.kids[string(key)]; ok {
+			return kid
+		}
 	}
 	return r.each
 }
@@ -142,19 +145,34 @@ func (r *rule) hides(v []byte) bool {
 		return true
 	case r.leaf:
 		return false
-	case rawjson.IsObject(v):
-		c := rawjson.Walk(v)
-		for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
-			if r.underRaw(key).hides(val) {
-				return true
-			}
-		}
 	case rawjson.IsArray(v):
 		c := rawjson.Walk(v)
 		for val, ok := c.Element(); ok; val, ok = c.Element() {
 			if r.each.hides(val) {
 				return true
 			}
+		}
+		return false
+	default:
+		c := rawjson.Walk(v)
+		return r.hidesMember(&c)
+	}
+}
+
+// hidesMember says the same of the members that c has still to find.
+func (r *rule) hidesMember(c *rawjson.Cursor) bool {
+	for key, ok := c.Key(); ok; key, ok = c.Key() {
+		switch kid := r.underRaw(key); {
+		case !kid.sees(PII):
+			return true
+		case kid.leaf:
+			c.Value()
+		case c.Enter():
+			if kid.hidesMember(c) {
+				return true
+			}
+		case kid.hides(c.Value()):
+			return true
 		}
 	}
 	return false

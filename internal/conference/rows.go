@@ -37,8 +37,13 @@ func (s *State) readRow(k *rowKind, v []byte) (row, bool) {
 	}
 	r := row{fields: s.scratch.object()}
 	c := rawjson.Walk(v)
-	for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
+	for key, ok := c.Key(); ok; key, ok = c.Key() {
 		key = bytes.TrimSpace(key)
+		if k.nested != "" && string(key) == k.nested && c.Enter() {
+			s.putMembers(r.fields, k.fields, &c)
+			continue
+		}
+		val := c.Value()
 		switch {
 		case string(key) == k.id || (k.id != "" && (string(key) == "pid" || string(key) == "participantID")):
 			r.id = scalar(val)
@@ -64,6 +69,11 @@ func (s *State) putAll(o *object, t table, v []byte) {
 		}
 	}
 	c := rawjson.Walk(v)
+	s.putMembers(o, t, &c)
+}
+
+// putMembers converts the members that c has still to find.
+func (s *State) putMembers(o *object, t table, c *rawjson.Cursor) {
 	for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
 		s.put(o, t, "extra", key, val)
 	}

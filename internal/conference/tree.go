@@ -117,55 +117,33 @@ func (v value) clone() value {
 	return value{obj: o}
 }
 
-// parse makes a value of checked JSON; null members are left out.
-func parse(v []byte) value {
-	if !rawjson.IsObject(v) {
-		return value{raw: compactText(v)}
-	}
-	o := &object{members: make([]member, 0, size(v))}
-	c := rawjson.Walk(v)
-	for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
-		if rawjson.Null(val) {
-			o.remove(string(key))
-			continue
-		}
-		o.set(nameText(key), parse(val))
-	}
-	return value{obj: o}
-}
-
-// size is how many members an object's text has.
-func size(v []byte) int {
-	n := 0
-	c := rawjson.Walk(v)
-	for _, _, ok := c.Member(); ok; _, _, ok = c.Member() {
-		n++
-	}
-	return n
-}
-
 // mergePatch is RFC 7396: the value that the checked patch makes of v. It may change v's object in place.
 func mergePatch(v value, patch []byte) value {
-	if !rawjson.IsObject(patch) {
-		return parse(patch)
-	}
-	if v.obj == nil {
+	if v.obj == nil || !rawjson.IsObject(patch) {
 		return parse(patch)
 	}
 	c := rawjson.Walk(patch)
-	for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
-		if rawjson.Null(val) {
-			v.obj.remove(string(key))
-			continue
-		}
-		i, found := v.obj.find(string(key))
-		if !found {
-			v.obj.insert(i, nameText(key), parse(val))
-			continue
-		}
-		v.obj.members[i].val = mergePatch(v.obj.members[i].val, val)
-	}
+	v.obj.merge(&c)
 	return v
+}
+
+// merge applies the members of a patch that c has still to find.
+func (o *object) merge(c *rawjson.Cursor) {
+	for key, ok := c.Key(); ok; key, ok = c.Key() {
+		i, found := o.findRaw(key)
+		if found && o.members[i].val.obj != nil && c.Enter() {
+			o.members[i].val.obj.merge(c)
+			continue
+		}
+		switch val := c.Value(); {
+		case !rawjson.Null(val) && found:
+			o.members[i].val = parse(val)
+		case !rawjson.Null(val):
+			o.insert(i, nameText(key), parse(val))
+		case found:
+			o.removeAt(i)
+		}
+	}
 }
 
 // appendDiff appends the members of the merge patch that turns from into to, each led by a comma where something stands
