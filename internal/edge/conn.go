@@ -27,13 +27,32 @@ const (
 )
 
 // conn is one client's connection.
+//
+// What each delivery touches comes first and fills three cache lines: in a conference that was quiet every line is a wait,
+// for each of its clients. Who wakes the writer needs the first two of them.
 type conn struct {
+	next     *conn         // on the stack of the shared writer; of whoever pushes or takes it
+	writer   *sharedWriter // set by accept, then immutable; nil: the socket can't be tried
+	s        *Server       // immutable
+	lastSent atomic.Int64  // nanoseconds since the server was made, by the monotonic clock
+	state    atomic.Uint32 // of the writer
+	cause    atomic.Uint32 // closeCause
+	ended    atomic.Bool   // the reader has ended
+	errands  atomic.Bool   // there may be something in queue, pong or beat; raised after them
+	turn     int32         // whose turn it is in subs; of the writer
+	mute     bool          // a close frame was sent or the socket is broken: nothing more is written; of the writer
+
+	subs []*live     // of the writer
+	one  [1]*live    // what subs is of most connections
+	home live        // of the first subscription
+	out  frameWriter // set by accept, of the writer
+
+	// From here on nothing is touched by a delivery.
+
 	// immutable
-	s       *Server
 	session string        // names the connection to its client and in logs
 	nc      net.Conn      // the socket, set by accept
 	half    *readHalf     // what the library reads, set by accept
-	writer  *sharedWriter // set by accept; nil: the socket can't be tried
 	space   chan struct{} // told when the writer has taken the queue
 	cleaned chan struct{} // closed when the writer has ended for good
 
@@ -45,20 +64,11 @@ type conn struct {
 	asks      sync.WaitGroup // goroutines in which subscribes wait
 
 	// owned by the writer
-	out     *frameWriter // set by accept
-	granted Identity     // ident as of the last item done
-	subs    []*live
-	turn    int   // whose turn it is in subs
-	mute    bool  // a close frame was sent or the socket is broken: nothing more is written
-	next    *conn // on the stack of the shared writer; of whoever pushes or takes it
+	granted Identity // ident as of the last item done
 
 	// for anybody
-	state    atomic.Uint32 // of the writer
-	cause    atomic.Uint32 // closeCause
-	ended    atomic.Bool   // the reader has ended
-	beat     atomic.Bool   // a heartbeat is due
-	lastSent atomic.Int64  // nanoseconds since the server was made, by the monotonic clock
-	expires  atomic.Int64  // Unix nanoseconds at which the token ends the connection; 0: never
+	beat    atomic.Bool  // a heartbeat is due
+	expires atomic.Int64 // Unix nanoseconds at which the token ends the connection; 0: never
 
 	mu      sync.Mutex // a leaf, held for a few instructions; guards what follows
 	queue   []item
@@ -68,6 +78,7 @@ type conn struct {
 	echo    []byte           // the close frame's payload that the client sent
 	closed  bool             // the writer takes no more items
 	leaving bool             // no subscribe waits any more
+	housed  bool             // home is taken
 }
 
 func newConn(s *Server, ident Identity) *conn {
@@ -86,6 +97,7 @@ func newConn(s *Server, ident Identity) *conn {
 	if n := s.cfg.MessageRate; n > 0 {
 		c.rate = rate.NewLimiter(rate.Limit(n), 2*n)
 	}
+	c.subs = c.one[:0]
 	c.sentAt(now)
 	c.expireAt(ident.deadline(now))
 	return c
@@ -206,6 +218,7 @@ func (c *conn) tick(now time.Time, quiet time.Duration) {
 	}
 	if now.Sub(c.s.started)-time.Duration(c.lastSent.Load()) >= quiet {
 		c.beat.Store(true)
+		c.errands.Store(true)
 		c.kick()
 	}
 }
@@ -226,6 +239,7 @@ func (c *conn) control(frame []byte) {
 		c.echo = payload
 	}
 	c.mu.Unlock()
+	c.errands.Store(true)
 	c.kick()
 }
 

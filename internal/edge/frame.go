@@ -30,6 +30,11 @@ var errStalled = errors.New("edge: client takes nothing")
 // tell when to look for progress. A client that took nothing for stall is told apart by slow; it then has grace to let the
 // frame be finished, since only between frames can it be sent a close frame that says why.
 type frameWriter struct {
+	// For writes by a shared writer, see try.go; first, since each delivery touches them.
+	raw  syscall.RawConn // nil: the socket can't be written to without waiting
+	by   *sharedWriter   // who writes; nil: a goroutine of the connection's own, which may wait
+	rest []byte          // what the socket didn't take
+
 	nc           net.Conn
 	stall, grace time.Duration
 	poll         time.Duration // between two looks
@@ -40,28 +45,18 @@ type frameWriter struct {
 	head     [maxFrameHeader]byte
 	vec      [2][]byte
 	bufs     net.Buffers
-
-	// For writes by a shared writer; see try.go.
-	raw   syscall.RawConn // nil: the socket can't be written to without waiting
-	by    *sharedWriter   // who writes; nil: a goroutine of the connection's own, which may wait
-	held  []byte          // frames that go out with the next write: these, or if nil by.gather
-	rest  []byte          // what the socket didn't take
-	now   []byte          // what tryOnce writes
-	wrote int
-	werr  error
-	once  func(fd uintptr) bool // tryOnce
 }
 
 // maxFrameHeader is the longest header of a server's frame, in bytes.
 const maxFrameHeader = 10
 
-func newFrameWriter(nc net.Conn, stall, grace time.Duration) *frameWriter {
-	w := &frameWriter{nc: nc, stall: stall, grace: grace, poll: stall / 8, raw: rawSocket(nc)}
-	w.once = w.tryOnce
+// open has w write to nc.
+func (w *frameWriter) open(nc net.Conn, stall, grace time.Duration) {
+	w.nc, w.raw = nc, rawSocket(nc)
+	w.stall, w.grace, w.poll = stall, grace, stall/8
 	if _, ok := nc.(*tls.Conn); ok {
 		w.poll, w.chunk = stall, tlsChunk
 	}
-	return w
 }
 
 // hurry gives what is still to be written little time: nothing but a close frame comes.

@@ -68,12 +68,18 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
+func newWriter(nc net.Conn, stall, grace time.Duration) *frameWriter {
+	w := new(frameWriter)
+	w.open(nc, stall, grace)
+	return w
+}
+
 // pipe makes a frameWriter and the client's end.
 func pipe(t *testing.T, stall, grace time.Duration) (*frameWriter, net.Conn) {
 	t.Helper()
 	server, client := net.Pipe()
 	t.Cleanup(func() { _ = server.Close(); _ = client.Close() })
-	return newFrameWriter(server, stall, grace), client
+	return newWriter(server, stall, grace), client
 }
 
 func TestFramesArriveWhole(t *testing.T) {
@@ -155,7 +161,7 @@ func TestWriteStallOverTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, client := net.Pipe()
 		defer func() { _ = client.Close() }()
-		w := newFrameWriter(tls.Server(server, &tls.Config{}), 30*time.Second, time.Second)
+		w := newWriter(tls.Server(server, &tls.Config{}), 30*time.Second, time.Second)
 		if w.chunk != tlsChunk || w.poll != 30*time.Second {
 			t.Errorf("TLS: chunk %d, poll %v; want %d, 30s", w.chunk, w.poll, tlsChunk)
 		}
@@ -206,7 +212,7 @@ func (sink) SetWriteDeadline(_ time.Time) error { return nil }
 
 //nolint:paralleltest // counts allocations, which others would add to
 func TestWriteAllocatesNothing(t *testing.T) {
-	w := newFrameWriter(sink{}, time.Minute, time.Second)
+	w := newWriter(sink{}, time.Minute, time.Second)
 	payload := make([]byte, 300)
 	if allocs := testing.AllocsPerRun(100, func() { _ = w.write(opText, payload, time.Now()) }); allocs != 0 {
 		t.Errorf("write allocates %v times, want 0", allocs)
@@ -231,7 +237,7 @@ func BenchmarkWrite(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer func() { _ = nc.Close() }()
-	w := newFrameWriter(nc, time.Minute, time.Second)
+	w := newWriter(nc, time.Minute, time.Second)
 	payload := make([]byte, 200)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -166,7 +166,8 @@ func TestCutting(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer func() { _ = theirs.Close() }()
 	c := newConn(w.srv, Identity{})
-	c.nc, c.out = ours, newFrameWriter(ours, time.Second, time.Second)
+	c.nc = ours
+	c.out.open(ours, time.Second, time.Second)
 	w.srv.mu.Lock()
 	w.srv.active++
 	w.srv.draining, w.srv.cutting = true, true

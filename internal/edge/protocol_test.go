@@ -20,7 +20,7 @@ func TestFramesFollowSubscribed(t *testing.T) {
 	status := `{"type":"status","conference":"900","fresh":false,"reason":"log","since":1}`
 	snapshot := `{"type":"snapshot","conference":"900","epoch":"e","seq":41,"state":{}}`
 	w.src.answer("900", func(_ context.Context, req Request) (*fakeSub, error) {
-		req.Wake() // as early as it is allowed
+		req.Wake.Wake() // as early as it is allowed
 		return &fakeSub{frames: []Frame{
 			text("status", status),
 			{Bytes: []byte(snapshot), Messages: []MessageCount{{"snapshot", 1}}, Snapshot: "subscribe"},

@@ -29,9 +29,9 @@ type shared struct {
 func newShared(m *telemetry.Metrics) *shared {
 	s := &shared{}
 	for range runtime.GOMAXPROCS(0) {
-		s.writers = append(s.writers, &sharedWriter{
-			kick: make(chan struct{}, 1), gather: make([]byte, 0, gatherLimit), tally: tally{metrics: m},
-		})
+		w := &sharedWriter{kick: make(chan struct{}, 1), gather: make([]byte, 0, gatherLimit), tally: tally{metrics: m}}
+		w.try.once = w.try.write
+		s.writers = append(s.writers, w)
 	}
 	return s
 }
@@ -56,7 +56,9 @@ type sharedWriter struct {
 	kick  chan struct{}
 
 	// owned by run
+	held   []byte // frames that go out with the next write: these, or if nil gather
 	gather []byte // frames on their way into one write
+	try    try
 	now    time.Time
 	tally  tally
 }

@@ -23,7 +23,7 @@ type roundSource struct {
 
 type roundSub struct {
 	src  *roundSource
-	wake func()
+	wake Waker
 	seen uint64
 }
 
@@ -94,7 +94,7 @@ func TestDeliveryAllocatesNothing(t *testing.T) { //nolint:paralleltest // count
 	deliver := func() {
 		src.round.Add(1)
 		for _, s := range subs {
-			s.wake()
+			s.wake.Wake()
 		}
 		for want += clients; got.Load() < want; {
 			runtime.Gosched()
@@ -167,7 +167,7 @@ func TestWritersBeforeRun(t *testing.T) {
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()
-	if newFrameWriter(a, time.Second, time.Second).raw != nil {
+	if newWriter(a, time.Second, time.Second).raw != nil {
 		t.Error("a pipe can be written to without waiting")
 	}
 }

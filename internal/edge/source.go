@@ -38,8 +38,12 @@ type Request struct {
 	NotBefore *conference.Position
 	// Wake is called, at most once for each Next that had nothing, when there is something again. It doesn't block and may
 	// be called from any goroutine, also before Subscribe has returned.
-	Wake func()
+	Wake Waker
 }
+
+// Waker is told that Next may have something. It is an alias, so that the composition root can hand it on between packages
+// that don't know each other, and an interface, since that leads straight to who sleeps: a func would stand in between.
+type Waker = interface{ Wake() }
 
 // DocumentRequest asks for a conference's state once.
 type DocumentRequest struct {

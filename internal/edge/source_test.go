@@ -73,7 +73,7 @@ type fakeSub struct {
 	conf      string // for the test's own use, as n and seq
 	n, seq    int
 	renewed   atomic.Int32 // calls of Renew
-	wake      func()
+	wake      Waker
 	done      chan struct{} // closed by Close
 
 	mu     sync.Mutex
@@ -101,7 +101,7 @@ func (s *fakeSub) Next() (Frame, bool) {
 		if late := s.late; late != nil {
 			s.late = nil
 			s.frames, s.armed = append(s.frames, *late), false
-			s.wake()
+			s.wake.Wake()
 		}
 		return Frame{}, false
 	}
@@ -120,7 +120,7 @@ func (s *fakeSub) put(frames ...Frame) {
 	s.armed = false
 	s.mu.Unlock()
 	if armed {
-		s.wake()
+		s.wake.Wake()
 	}
 }
 
@@ -130,4 +130,4 @@ func text(typ, msg string) Frame {
 }
 
 // wakeAnyway wakes the reader as one that is still on its way may, after Close too.
-func (s *fakeSub) wakeAnyway() { s.wake() }
+func (s *fakeSub) wakeAnyway() { s.wake.Wake() }

@@ -56,10 +56,11 @@ func (st *stream) closeCause() closeCause { return closeCause(st.cause.Load()) }
 // shut ends the stream after the event that is being written.
 func (st *stream) shut(cause closeCause) {
 	st.cause.CompareAndSwap(uint32(causeNone), uint32(cause))
-	st.kick()
+	st.Wake()
 }
 
-func (st *stream) kick() {
+// Wake implements Waker.
+func (st *stream) Wake() {
 	select {
 	case st.wake <- struct{}{}:
 	default: // it has been told already
@@ -89,7 +90,7 @@ func (st *stream) tick(now time.Time, quiet time.Duration) {
 	if since := now.Sub(st.s.started); since-time.Duration(st.last.Load()) >= quiet {
 		st.last.Store(int64(since))
 		st.beat.Store(true)
-		st.kick()
+		st.Wake()
 	}
 }
 
@@ -155,7 +156,7 @@ func (s *Server) place(subject string) closeCause {
 
 // attach subscribes where the client left off, if that can be.
 func (c *call) attach(st *stream, topics conference.Topics, p conference.Profile) (Subscription, error) {
-	req := Request{Conference: c.conf, Topics: topics, Profile: p, Wake: st.kick}
+	req := Request{Conference: c.conf, Topics: topics, Profile: p, Wake: st}
 	if pos, view, ok := splitPosition(c.r.Header.Get("Last-Event-ID")); ok {
 		if view == st.view {
 			req.Resume, st.epoch = &pos, pos.Epoch

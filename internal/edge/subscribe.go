@@ -133,13 +133,10 @@ func (c *conn) ask(conf string, sl *slot, o op) {
 	defer cancel()
 	c.waiting(sl, cancel)
 	defer c.waiting(sl, nil)
-	l := &live{conf: conf, profile: o.profile}
+	l := c.newLive(conf, o.profile)
 	sub, err := c.s.cfg.Source.Subscribe(ctx, Request{
 		Conference: conf, Topics: o.topics, Profile: o.profile, Resume: o.resume, NotBefore: o.notBefore,
-		Wake: func() {
-			l.ready.Store(true)
-			c.kick()
-		},
+		Wake: l,
 	})
 	if err != nil {
 		bad := refusal{o.id, errInternal, textInternal}

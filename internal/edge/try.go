@@ -18,7 +18,7 @@ func (w *frameWriter) share(by *sharedWriter) {
 	by.gather = by.gather[:0]
 }
 
-func (w *frameWriter) unshare() { w.by, w.held = nil, nil }
+func (w *frameWriter) unshare() { w.by.held, w.by = nil, nil }
 
 // blocked says whether the socket didn't take everything: more must wait until the rest was written.
 func (w *frameWriter) blocked() bool { return w.rest != nil }
@@ -41,8 +41,8 @@ func (w *frameWriter) hold(head, payload []byte) error {
 
 // holdWire adds a frame. A single one is written from where it is.
 func (w *frameWriter) holdWire(wire []byte) error {
-	if w.held == nil && len(w.by.gather) == 0 && !w.blocked() {
-		w.held = wire
+	if w.by.held == nil && len(w.by.gather) == 0 && !w.blocked() {
+		w.by.held = wire
 		return nil
 	}
 	return w.hold(nil, wire)
@@ -50,11 +50,11 @@ func (w *frameWriter) holdWire(wire []byte) error {
 
 // make makes room for n bytes in the shared writer's buffer, behind what is held already.
 func (w *frameWriter) make(n int) error {
-	if w.held != nil && len(w.held)+n <= gatherLimit {
-		w.by.gather = append(w.by.gather, w.held...)
-		w.held = nil
+	if w.by.held != nil && len(w.by.held)+n <= gatherLimit {
+		w.by.gather = append(w.by.gather, w.by.held...)
+		w.by.held = nil
 	}
-	if w.held != nil || len(w.by.gather) > 0 && len(w.by.gather)+n > gatherLimit {
+	if w.by.held != nil || len(w.by.gather) > 0 && len(w.by.gather)+n > gatherLimit {
 		return w.send()
 	}
 	return nil
@@ -62,26 +62,27 @@ func (w *frameWriter) make(n int) error {
 
 // send writes what is held. What the socket doesn't take is kept in rest.
 func (w *frameWriter) send() error {
-	shared := w.held != nil
-	w.now = w.held
+	by := w.by
+	shared := by.held != nil
+	bytes := by.held
 	if !shared {
-		w.now = w.by.gather
+		bytes = by.gather
 	}
-	if len(w.now) == 0 || w.blocked() {
+	if len(bytes) == 0 || w.blocked() {
 		return nil
 	}
-	w.wrote, w.werr = 0, nil
-	err := w.raw.Write(w.once)
-	left := w.now[w.wrote:]
-	w.held, w.now = nil, nil
-	w.by.gather = w.by.gather[:0]
+	by.try.bytes, by.try.wrote, by.try.err = bytes, 0, nil
+	err := w.raw.Write(by.try.once)
+	left, werr := bytes[by.try.wrote:], by.try.err
+	by.held, by.try.bytes = nil, nil
+	by.gather = by.gather[:0]
 	switch {
-	case err == nil && w.werr == nil && len(left) == 0:
+	case err == nil && werr == nil && len(left) == 0:
 		return nil
 	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded): // a deadline is of the past; the next writer sets its own
 		return err
-	case w.werr != nil && !errors.Is(w.werr, syscall.EAGAIN):
-		return w.werr
+	case werr != nil && !errors.Is(werr, syscall.EAGAIN):
+		return werr
 	}
 	if !shared {
 		left = append([]byte(nil), left...)
@@ -90,9 +91,17 @@ func (w *frameWriter) send() error {
 	return nil
 }
 
-// tryOnce writes once; it is what the socket is locked for. True: don't wait.
-func (w *frameWriter) tryOnce(fd uintptr) bool {
-	w.wrote, w.werr = rawsock.Write(fd, w.now)
+// try is one write that doesn't wait. A shared writer has one, which is in the cache when a connection is not.
+type try struct {
+	bytes []byte
+	wrote int
+	err   error
+	once  func(fd uintptr) bool // write, made once
+}
+
+// write is what the socket is locked for. True: don't wait.
+func (t *try) write(fd uintptr) bool {
+	t.wrote, t.err = rawsock.Write(fd, t.bytes)
 	return true
 }
 

@@ -95,7 +95,8 @@ func (u *upgrader) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	u.c.nc, u.c.out = nc, newFrameWriter(nc, u.c.s.cfg.WriteStall, closeWait)
+	u.c.nc = nc
+	u.c.out.open(nc, u.c.s.cfg.WriteStall, closeWait)
 	boundSocket(nc)
 	if u.c.out.raw != nil {
 		u.c.writer = u.c.s.shared.pick()

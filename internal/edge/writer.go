@@ -38,12 +38,32 @@ const (
 	itemRenew           // the token was renewed
 )
 
-// live is a subscription that has begun.
+// live is a subscription that has begun, or is about to. What each delivery touches comes first.
 type live struct {
-	conf    string
-	ready   atomic.Bool  // Next may have something
 	sub     Subscription // of the writer
+	c       *conn
+	ready   atomic.Bool // Next may have something
 	profile conference.Profile
+	conf    string
+}
+
+// Wake implements Waker.
+func (l *live) Wake() {
+	l.ready.Store(true)
+	l.c.kick()
+}
+
+// newLive makes a subscription. Most connections have one, for life, which is a part of them.
+func (c *conn) newLive(conf string, p conference.Profile) *live {
+	c.mu.Lock()
+	l := &c.home
+	if c.housed {
+		l = new(live)
+	}
+	c.housed = true
+	c.mu.Unlock()
+	l.c, l.conf, l.profile = c, conf, p
+	return l
 }
 
 // enqueue gives the writer an item; false: the connection has ended, and nothing will come of it.
@@ -55,6 +75,7 @@ func (c *conn) enqueue(it item) bool {
 	}
 	c.queue = append(c.queue, it)
 	c.mu.Unlock()
+	c.errands.Store(true)
 	c.kick()
 	return true
 }
@@ -119,10 +140,14 @@ func (c *conn) pump() bool {
 
 // round sends once of everything; false: there was nothing.
 func (c *conn) round() bool {
-	worked := c.sendPong()
-	for _, it := range c.take() {
-		c.do(it)
-		worked = true
+	worked := false
+	errands := c.errands.Load() && c.errands.Swap(false)
+	if errands {
+		worked = c.sendPong()
+		for _, it := range c.take() {
+			c.do(it)
+			worked = true
+		}
 	}
 	if cause := c.closeCause(); cause != causeNone && !c.mute && c.out.by == nil {
 		c.sendClose(cause)
@@ -133,7 +158,7 @@ func (c *conn) round() bool {
 	if c.sendFrames() {
 		worked = true
 	}
-	if c.beat.Swap(false) && !worked {
+	if errands && c.beat.Swap(false) && !worked {
 		c.send(typeHeartbeat, appendHeartbeat(nil, time.Now()))
 		worked = true
 	}
@@ -217,7 +242,7 @@ func (c *conn) sendFrames() bool {
 		if c.mute || c.out.blocked() {
 			break
 		}
-		if c.turn++; c.turn >= len(c.subs) {
+		if c.turn++; int(c.turn) >= len(c.subs) {
 			c.turn = 0
 		}
 		l := c.subs[c.turn]
@@ -231,7 +256,7 @@ func (c *conn) sendFrames() bool {
 		}
 		worked = true
 		if f.Released {
-			c.detach(c.turn)
+			c.detach(int(c.turn))
 			c.setLive(l.conf, false)
 			c.send(typeUnsubscribed, appendUnsubscribed(nil, "", l.conf, reasonReleased))
 			break // the list has changed; the others get their turn in the next round
@@ -349,11 +374,9 @@ func (c *conn) written(err error, op byte, now time.Time) bool {
 		return false
 	}
 	c.sentAt(now)
-	if c.out.slow && op != opClose { // it took the rest of the frame at last, and shall hear why this is the end
+	if c.out.by == nil && c.out.slow && op != opClose { // it took the rest of the frame at last, and shall hear why this is the end
 		c.setCause(causeSlow)
-		if c.out.by == nil {
-			c.sendClose(c.closeCause())
-		}
+		c.sendClose(c.closeCause())
 	}
 	return true
 }

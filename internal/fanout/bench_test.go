@@ -40,7 +40,7 @@ func pumped(tb testing.TB, n int) (*pump, []*fanout.Reader) {
 	for i := range readers {
 		var err error
 		if readers[i], err = feeds.Subscribe(ctx, fanout.Request{
-			Conference: "900", Topics: conference.AllTopics, Wake: func() {},
+			Conference: "900", Topics: conference.AllTopics, Wake: wakeFunc(func() {}),
 		}); err != nil {
 			tb.Fatal(err)
 		}

@@ -435,7 +435,7 @@ func (f *Feed) wake() {
 // ring calls Wake, if it is owed.
 func (r *Reader) ring() {
 	if r.armed.CompareAndSwap(true, false) {
-		r.wake()
+		r.wake.Wake()
 	}
 }
 

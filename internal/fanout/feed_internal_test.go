@@ -35,7 +35,7 @@ func TestQuietFeedForgetsItsVisitors(t *testing.T) {
 	}
 	visit := func() *Reader {
 		r := &Reader{
-			feed: f, topics: conference.AllTopics, wake: func() {}, release: func() {}, fresh: true, attached: time.Now(),
+			feed: f, topics: conference.AllTopics, wake: wakeFunc(func() {}), release: func() {}, fresh: true, attached: time.Now(),
 		}
 		if !f.attach(&attachment{reader: r, done: make(chan struct{})}) {
 			t.Fatal("attach has to wait")

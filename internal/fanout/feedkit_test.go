@@ -167,12 +167,16 @@ func join(t *testing.T, feeds *fanout.Feeds, req fanout.Request) *client {
 	return c
 }
 
+type wakeFunc func()
+
+func (f wakeFunc) Wake() { f() }
+
 func tryJoin(ctx context.Context, feeds *fanout.Feeds, req fanout.Request) (*client, error) {
 	c := &client{wakes: make(chan struct{}, 10_000)}
 	if req.Topics == 0 {
 		req.Topics = conference.AllTopics
 	}
-	req.Wake = func() { c.wakes <- struct{}{} }
+	req.Wake = wakeFunc(func() { c.wakes <- struct{}{} })
 	r, err := feeds.Subscribe(ctx, req)
 	c.Reader = r
 	return c, err

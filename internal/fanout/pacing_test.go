@@ -83,7 +83,7 @@ func inPace(t *testing.T, rate int, f func(p *paced, ctx context.Context)) {
 
 func (p *paced) join(t *testing.T, ctx context.Context, at *conference.Position, wake func()) *fanout.Reader {
 	t.Helper()
-	r, err := p.feeds.Subscribe(ctx, fanout.Request{Conference: "900", Topics: conference.AllTopics, Resume: at, Wake: wake})
+	r, err := p.feeds.Subscribe(ctx, fanout.Request{Conference: "900", Topics: conference.AllTopics, Resume: at, Wake: wakeFunc(wake)})
 	if err != nil {
 		t.Fatal(err)
 	}

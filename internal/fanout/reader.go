@@ -16,42 +16,65 @@ type Request struct {
 	// NotBefore is how far the client has been with another view, nil: nothing is known of that. The snapshot isn't older.
 	NotBefore *conference.Position
 	// Wake is called, at most once for each Next that had nothing, when there is something again. It must not block.
-	Wake func()
+	Wake Waker
 }
 
+// Waker is told that Next may have something. It is an alias, so that the composition root can hand it on between packages
+// that don't know each other, and an interface, since that leads straight to who sleeps: a func would stand in between.
+type Waker = interface{ Wake() }
+
 // Reader is one client's place in a feed. Its methods are called by one goroutine at a time.
+//
+// What each delivery touches comes first and fills one cache line: in a conference that was quiet every line is a wait, for
+// each of its clients.
 type Reader struct {
+	// shared with the feed's goroutine
+	waiting *Reader     // the next on the feed's stack of waiting readers; owned by whoever took it
+	queued  atomic.Bool // is on that stack
+	armed   atomic.Bool // Next had nothing: Wake is owed
+
 	// immutable
-	feed      *Feed
-	profile   conference.Profile
-	topics    conference.Topics
-	wake      func()
-	release   func()
-	recovered bool
-	attached  time.Time
+	wake    Waker
+	feed    *Feed
+	topics  conference.Topics
+	profile conference.Profile
 
 	// owned by the caller of Next
-	at     *link
-	ready  [2]Frame // to be given before the list goes on
-	nReady int
+	asked   bool // a snapshot was asked for
+	closed  bool
+	current bool // was given what came after it did; so is all that follows
+	at      *link
+	ready   *ready // to be given before the list goes on
+
+	// From here on nothing is touched by a delivery.
+
+	// owned by the caller of Next
 	status uint64 // serial of the last status that it was given, or needn't be
+	doubt  string // why it believes that the state isn't fresh; empty when fresh
 	fresh  bool   // what it believes
-	doubt  string // … and why not; empty when fresh
-	asked  bool   // a snapshot was asked for
-	closed bool
+
+	// immutable
+	recovered bool
+	release   func()
+	attached  time.Time
 
 	// shared with the feed's goroutine
-	answer  atomic.Pointer[answer]
-	armed   atomic.Bool // Next had nothing: Wake is owed
-	queued  atomic.Bool // is on the feed's stack of waiting readers
-	waiting *Reader     // the next on that stack; owned by whoever took it
-	left    atomic.Bool // closed
+	answer atomic.Pointer[answer]
+	left   atomic.Bool // closed
 
 	// owned by the feed's goroutine
 	releases int // of the feed, before this reader came
 
 	// guarded by the feed's mail
 	reason string // why the snapshot was asked for
+
+	_ [24]byte // makes whole lines of it
+}
+
+// ready is a list of frames.
+type ready struct {
+	frame Frame
+	next  *ready
 }
 
 // answer is what lets a reader go on.
@@ -100,11 +123,9 @@ func (r *Reader) disarm(f Frame) (Frame, bool) {
 // take is Next without waiting for more.
 func (r *Reader) take() (Frame, bool) {
 	for {
-		if r.nReady > 0 {
-			f := r.ready[0]
-			r.ready[0], r.ready[1] = r.ready[1], Frame{}
-			r.nReady--
-			return f, true
+		if first := r.ready; first != nil {
+			r.ready = first.next
+			return first.frame, true
 		}
 		if r.asked {
 			a := r.answer.Swap(nil)
@@ -144,7 +165,11 @@ func (r *Reader) take() (Frame, bool) {
 
 // dated hides when an entry came that was there before the reader: how long it lay says nothing about a delivery.
 func (r *Reader) dated(f Frame) Frame {
-	if !f.Received.After(r.attached) {
+	switch {
+	case r.current:
+	case f.Received.After(r.attached):
+		r.current = true
+	default:
 		f.Received = time.Time{}
 	}
 	return f
@@ -156,25 +181,20 @@ func (r *Reader) Renew() {
 	if r.recovered || r.closed {
 		return
 	}
-	kept := r.ready[:0]
-	for _, f := range r.ready[:r.nReady] {
-		if f.Snapshot == "" {
-			kept = append(kept, f)
+	again := false
+	for at := &r.ready; *at != nil; {
+		if (*at).frame.Snapshot == "" {
+			at = &(*at).next
+		} else {
+			*at, again = (*at).next, true
 		}
 	}
-	if len(kept) == r.nReady {
-		return
+	if again {
+		r.ask(SnapshotSubscribe)
 	}
-	r.nReady = len(kept)
-	clear(r.ready[r.nReady:])
-	r.ask(SnapshotSubscribe)
 }
 
-func (r *Reader) unread(f Frame) {
-	r.ready[1] = r.ready[0] // take leaves room: it only gives from the list when nothing is ready
-	r.ready[0] = f
-	r.nReady++
-}
+func (r *Reader) unread(f Frame) { r.ready = &ready{f, r.ready} }
 
 func (r *Reader) ask(reason string) {
 	r.asked = true
@@ -204,8 +224,11 @@ func (r *Reader) believe(s statusItem) bool {
 }
 
 func (r *Reader) push(f Frame) {
-	r.ready[r.nReady] = f
-	r.nReady++
+	at := &r.ready
+	for *at != nil {
+		at = &(*at).next
+	}
+	*at = &ready{frame: f}
 }
 
 // Close detaches the reader. Wake may still be on its way.
