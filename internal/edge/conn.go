@@ -207,20 +207,25 @@ func (c *conn) shut(cause closeCause) {
 	c.kick()
 }
 
-// tick is called by the server's ticker. quiet is after how long without a message a heartbeat is due.
-func (c *conn) tick(now time.Time, quiet time.Duration) {
+// tick implements peer. quiet is after how long without a message a heartbeat is due.
+func (c *conn) tick(now time.Time, quiet time.Duration) (wait time.Duration) {
 	if c.closeCause() != causeNone {
-		return
+		return quiet
 	}
-	if at := c.expires.Load(); at != 0 && now.UnixNano() >= at {
-		c.shut(causeExpired)
-		return
+	wait = quiet
+	if at := c.expires.Load(); at != 0 {
+		if wait = min(wait, time.Duration(at-now.UnixNano())); wait <= 0 {
+			c.shut(causeExpired)
+			return quiet
+		}
 	}
-	if now.Sub(c.s.started)-time.Duration(c.lastSent.Load()) >= quiet {
+	silence := now.Sub(c.s.started) - time.Duration(c.lastSent.Load())
+	if silence >= quiet {
 		c.beat.Store(true)
 		c.errands.Store(true)
 		c.kick()
 	}
+	return min(wait, quiet-silence)
 }
 
 // control takes a control frame that the library wants to send, in the reader's goroutine: an answer to a ping or to a
@@ -362,6 +367,7 @@ func (c *conn) renew(m message) {
 	default:
 		c.ident = ident
 		c.expireAt(ident.deadline(time.Now()))
+		c.s.look(c)
 		c.enqueue(item{kind: itemRenew, typ: typeWelcome, bytes: c.appendWelcome(nil, m.id, ident), ident: ident})
 	}
 }

@@ -2,7 +2,10 @@ package edge
 
 import (
 	"context"
+	"maps"
+	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -85,8 +88,8 @@ type Server struct {
 	tidier  tidier
 	buffers sync.Pool // of *[]byte, for messages of clients
 
-	mu       sync.Mutex // a leaf; guards what follows
-	conns    map[peer]struct{}
+	mu       sync.Mutex             // a leaf; guards what follows
+	conns    map[peer]time.Duration // with when tick is due, counted from when the server was made
 	subjects map[string]*subject
 	active   int // admitted, from before their upgrade on
 	refused  int // in their close handshake
@@ -127,7 +130,7 @@ func New(cfg Config) *Server {
 		pace:    newPace(cfg.HandshakeRate),
 		shared:  newShared(cfg.Metrics),
 
-		conns:    make(map[peer]struct{}),
+		conns:    make(map[peer]time.Duration),
 		subjects: make(map[string]*subject),
 		gone:     make(chan struct{}),
 	}
@@ -135,8 +138,9 @@ func New(cfg Config) *Server {
 
 // peer is a connection or an event stream, as the server's ticker and its end see it. Any goroutine may call its methods.
 type peer interface {
-	// tick is called by the server's ticker. quiet is after how long without a heartbeat one is due.
-	tick(now time.Time, quiet time.Duration)
+	// tick is called by the server's ticker. quiet is after how long without a heartbeat one is due. wait is for how long
+	// there is nothing to do, unless Server.look is called.
+	tick(now time.Time, quiet time.Duration) (wait time.Duration)
 	shut(cause closeCause) // ends it in order
 	abort()                // cuts it
 }
@@ -237,7 +241,7 @@ func (s *Server) screen(r *http.Request) (Identity, closeCause) {
 // register makes a connection known to Run and Drain.
 func (s *Server) register(p peer) {
 	s.mu.Lock()
-	s.conns[p] = struct{}{}
+	s.conns[p] = 0
 	draining, cutting := s.draining, s.cutting
 	s.mu.Unlock()
 	if draining { // began since admit
@@ -249,13 +253,42 @@ func (s *Server) register(p peer) {
 }
 
 // connections lists those that are open.
-func (s *Server) connections(buf []peer) []peer {
+func (s *Server) connections() []peer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c := range s.conns {
-		buf = append(buf, c)
+	return slices.Collect(maps.Keys(s.conns))
+}
+
+// tick gives those a tick that are due, which are few: to look at a quiet connection is to wait for its memory. buf is what
+// it works in.
+func (s *Server) tick(now time.Time, quiet time.Duration, buf []peer) []peer {
+	since := now.Sub(s.started)
+	buf = buf[:0]
+	s.mu.Lock()
+	for p, due := range s.conns {
+		if due <= since {
+			s.conns[p] = math.MaxInt64 // less: look was called meanwhile
+			buf = append(buf, p)
+		}
+	}
+	s.mu.Unlock()
+	for i, p := range buf {
+		s.dueAt(p, since+p.tick(now, quiet))
+		buf[i] = nil // what has gone shall not be kept
 	}
 	return buf
+}
+
+// look has a peer's next tick be one at which it is looked at, since there may be something to do earlier than it said.
+func (s *Server) look(p peer) { s.dueAt(p, 0) }
+
+// dueAt brings a peer's time forward, unless it has gone.
+func (s *Server) dueAt(p peer, at time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if due, ok := s.conns[p]; ok {
+		s.conns[p] = min(due, at)
+	}
 }
 
 // wait returns when what left counts, under the lock, has gone; with ctx's cause if that is done before.
@@ -292,11 +325,7 @@ func (s *Server) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case now := <-t.C:
-			buf = s.connections(buf[:0])
-			for _, c := range buf {
-				c.tick(now, s.cfg.Heartbeat-tick*3/2) // so that the next tick is in time for sure
-			}
-			clear(buf) // what has gone shall not be kept
+			buf = s.tick(now, s.cfg.Heartbeat-tick*3/2, buf) // so that the next tick is in time for sure
 			if s.tidier.due(now, liveHeap) {
 				writers.Go(tidy)
 			}
@@ -315,7 +344,7 @@ func (s *Server) cut() {
 	s.mu.Lock()
 	s.draining, s.cutting = true, true
 	s.mu.Unlock()
-	for _, c := range s.connections(nil) {
+	for _, c := range s.connections() {
 		c.abort()
 	}
 	_ = s.wait(context.Background(), func() int { return s.active + s.refused })
@@ -328,7 +357,7 @@ func (s *Server) Drain(ctx context.Context, spread time.Duration) error {
 	s.mu.Lock()
 	s.draining = true
 	s.mu.Unlock()
-	conns := s.connections(nil)
+	conns := s.connections()
 	start := time.Now()
 	s.cfg.Log.Info("moving clients away", zap.Int("clients", len(conns)), telemetry.Delay(spread))
 	for i, c := range conns {
@@ -343,7 +372,7 @@ func (s *Server) Drain(ctx context.Context, spread time.Duration) error {
 	}
 	// Who is refused meanwhile isn't waited for: there may be always somebody.
 	if err := s.wait(ctx, func() int { return s.active }); err != nil {
-		s.cfg.Log.Warn("clients cut, they were not gone in time", zap.Int("clients", len(s.connections(nil))))
+		s.cfg.Log.Warn("clients cut, they were not gone in time", zap.Int("clients", len(s.connections())))
 		s.cut()
 		return err
 	}

@@ -79,19 +79,28 @@ func (st *stream) abort() {
 }
 
 // tick ends a stream whose token has expired, and lets it beat.
-func (st *stream) tick(now time.Time, quiet time.Duration) {
-	if !st.expires.IsZero() && !now.Before(st.expires) {
-		st.shut(causeExpired)
-		if now.Sub(st.expires) >= closeWait { // its client may take the rest of an event as slowly as it likes
-			st.abort()
+func (st *stream) tick(now time.Time, quiet time.Duration) (wait time.Duration) {
+	wait = quiet
+	if !st.expires.IsZero() {
+		left := st.expires.Sub(now)
+		if left <= 0 {
+			st.shut(causeExpired)
+			if left <= -closeWait { // its client may take the rest of an event as slowly as it likes
+				st.abort()
+			}
+			return 0
 		}
-		return
+		wait = min(wait, left)
 	}
-	if since := now.Sub(st.s.started); since-time.Duration(st.last.Load()) >= quiet {
+	since := now.Sub(st.s.started)
+	silence := since - time.Duration(st.last.Load())
+	if silence >= quiet {
+		silence = 0
 		st.last.Store(int64(since))
 		st.beat.Store(true)
 		st.Wake()
 	}
+	return min(wait, quiet-silence)
 }
 
 // events answers with a conference's stream of messages as server-sent events.

@@ -90,6 +90,24 @@ func TestTokenExpires(t *testing.T) {
 	}
 }
 
+// The server looks at a connection when its token expires, or it needs a heartbeat: also at one whose token was replaced by
+// another that expires before either.
+func TestRenewedTokenExpiresEarlier(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := bubble(t, nil)
+		c := w.connect(ScopeRead)
+		<-time.After(2 * maxTick) // the server has looked, and knows the old token's time
+		c.send(`{"type":"auth","token":"` + token(t, Claims{Scopes: ScopeRead, Expires: time.Now().Add(3 * time.Second)}) + `"}`)
+		c.next()
+		start := time.Now()
+		c.wantClosed(codeUnauthorized)
+		if lived := time.Since(start); lived < 3*time.Second || lived > 3*time.Second+maxTick {
+			t.Errorf("closed after %v, want 3 s", lived)
+		}
+	})
+}
+
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -286,7 +304,7 @@ func TestCloseIsNotAnswered(t *testing.T) {
 		w := bubble(t, nil)
 		c := w.connect(ScopeRead)
 		start := time.Now()
-		w.srv.connections(nil)[0].shut(causeLeaving)
+		w.srv.connections()[0].shut(causeLeaving)
 		<-time.After(closeWait / 2)
 		// Its messages are ignored now, and taken.
 		go func() { _ = c.ws.Write(context.Background(), websocket.MessageText, []byte(`{"type":"ping"}`)) }()
