@@ -117,7 +117,6 @@ func (c *conn) write() {
 			close(c.cleaned)
 			return
 		}
-		c.out.rested()
 		if c.state.CompareAndSwap(writerRunning, writerIdle) {
 			return
 		}
