@@ -55,9 +55,11 @@ func pumped(tb testing.TB, n int) (*pump, []*fanout.Reader) {
 func (p *pump) deliver(seq uint64) {
 	change := conference.Stamped{Change: fanouttest.Set("p1", "Ann"), Seq: seq, Prev: seq - 1}
 	p.deliveries <- fanout.Delivery{Entry: []conference.Stamped{change}}
-	// The feed takes the first of these when it has done the change, which is when the second is taken here.
-	p.deliveries <- fanout.Delivery{}
-	p.deliveries <- fanout.Delivery{}
+	// The feed takes the first of these when it has done the change, the second then has the room of the first, and only then
+	// is the third taken here.
+	for range 3 {
+		p.deliveries <- fanout.Delivery{}
+	}
 }
 
 // One change, from the log's delivery to every reader's frame.
