@@ -22,7 +22,7 @@ func (unsent) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipeli
 // Both waits together are what a change may be held.
 func TestWaitsMakeTenMilliseconds(t *testing.T) {
 	t.Parallel()
-	if sum := appendWait + newPacing(DefaultWriteRate).step; sum > 10*time.Millisecond {
+	if sum := appendWait + newPacing(DefaultWriteRate, func() {}).step; sum > 10*time.Millisecond {
 		t.Errorf("an append waits %v and a feed's step is %v, want 10 ms at most together", appendWait, sum-appendWait)
 	}
 }

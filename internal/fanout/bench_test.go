@@ -14,7 +14,9 @@ import (
 // pump is a log that a benchmark feeds by hand.
 type pump struct{ deliveries chan fanout.Delivery }
 
-func (p *pump) Follow(string, conference.Position) fanout.Tail { return newPushed(p.deliveries) }
+func (p *pump) Follow(_ string, _ conference.Position, kick chan<- struct{}) fanout.Tail {
+	return newPushed(p.deliveries, kick)
+}
 
 // pumped starts a feed with the edge's own encoder and n readers.
 func pumped(tb testing.TB, n int) (*pump, []*fanout.Reader) {

@@ -17,42 +17,44 @@ import (
 const refollowDelay = time.Second
 
 // Feed is one conference's replica on this worker. One goroutine, run, owns the document and the list; readers walk the
-// list by themselves, and leave notes in its mail.
+// list by themselves, and leave notes for it.
 type Feed struct {
-	conf string
-	opts FeedOptions
+	// What each change touches comes first, and together: where a thousand conferences take turns, none of it is in the
+	// processor's cache.
+	kick    chan struct{}          // there is something to do: notes, a step of the log, or what was held
+	mu      sync.Mutex             // guards notes; a leaf
+	notes   []func()               // for run to call, in their order
+	waiting atomic.Pointer[Reader] // a stack: readers push, run takes all
 
-	attaches chan *attachment
-	done     chan struct{} // closed when run has ended
-
-	// owned by run
+	// owned by run, but for conf and opts, which don't change
+	whole     bool // doc is what it should be; else it waits for a snapshot
+	readers   int
+	conf      string
+	opts      *FeedOptions
 	doc       *conference.Doc // nil: nothing was ever known
 	pos       conference.Position
+	snapshots map[snapshotKey]*snapshot
+	profiles  [conference.NumProfiles]int // readers by profile
 	list      *list
-	pacing    *pacing
-	whole     bool   // doc is what it should be; else it waits for a snapshot
+	pending   []*attachment // waiting for the document, or for a position
+	pacing    pacing
+
+	// owned by run
 	log       Status // what the log says of itself
 	holding   holding
 	releases  int // how often the conference was released
 	status    statusItem
-	snapshots map[snapshotKey]*snapshot
 	documents documents
-	pending   []*attachment // waiting for the document, or for a position
-	readers   int
-	profiles  [conference.NumProfiles]int // readers by profile
-	parted    int                         // readers that left since the stack of waiting ones was cleaned
+	asks      []ask // waiting for the document
+	parted    int   // readers that left since the stack of waiting ones was cleaned
 
-	waiting atomic.Pointer[Reader] // a stack: readers push, run takes all
+	done chan struct{} // closed when run has ended
+}
 
-	kick chan struct{} // there is mail
-	mu   sync.Mutex    // guards mail; a leaf
-	mail struct {
-		asks []*Reader
-		left []*Reader
-		held *holding // news of it
-
-		released bool
-	}
+// ask is a reader that needs a snapshot, and why.
+type ask struct {
+	reader *Reader
+	reason string
 }
 
 // snapshotKey is what a snapshot's bytes depend on, beside the position.
@@ -84,13 +86,13 @@ const (
 	abandoned
 )
 
-func newFeed(conf string, opts FeedOptions, held bool) *Feed {
+func newFeed(conf string, opts *FeedOptions, held bool) *Feed {
 	f := &Feed{
 		conf: conf, opts: opts, status: statusItem{fresh: true}, log: Status{Fresh: true},
-		attaches: make(chan *attachment), done: make(chan struct{}), kick: make(chan struct{}, 1),
+		done: make(chan struct{}), kick: make(chan struct{}, 1),
 		snapshots: make(map[snapshotKey]*snapshot),
 	}
-	f.pacing = newPacing(opts.WriteRate)
+	f.pacing = newPacing(opts.WriteRate, f.nudge)
 	f.list = newList(opts.ResumeWindow, opts.WindowBytes)
 	now := time.Now()
 	f.holding = holding{held, now}
@@ -112,12 +114,14 @@ func (f *Feed) run(ctx context.Context) {
 	}
 }
 
-// follow serves until ctx is done, or the replica can't go on.
+// follow serves until ctx is done, or the replica can't go on. All that wakes it comes by kick: a select among many
+// channels costs more than what it is woken for.
 func (f *Feed) follow(ctx context.Context) error {
-	tail := f.opts.Log.Follow(f.conf, conference.Position{})
+	tail := f.opts.Log.Follow(f.conf, conference.Position{}, f.kick)
 	defer tail.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer context.AfterFunc(ctx, f.nudge)()
 	var broken error
 	deliver := func(d Delivery) {
 		if broken == nil {
@@ -125,26 +129,26 @@ func (f *Feed) follow(ctx context.Context) error {
 		}
 	}
 	for broken == nil {
-		var late <-chan time.Time
-		if len(f.pacing.held) > 0 { // else waiting for it is in vain, and isn't free
-			late = f.pacing.timer.C
-		}
-		select {
-		case <-ctx.Done():
+		<-f.kick
+		if ctx.Err() != nil {
 			return ctx.Err()
-		case <-tail.Kick():
-			tail.Step(ctx, deliver)
-		case a := <-f.attaches:
-			if !f.attach(a) {
-				f.pending = append(f.pending, a)
-			}
-		case <-f.kick:
-			f.serve()
-		case <-late:
-			f.due()
 		}
+		f.serve()
+		tail.Step(ctx, deliver)
+		f.due()
 	}
 	return broken
+}
+
+// nudge has run look after everything. Any goroutine may call it; it never blocks.
+func (f *Feed) nudge() { poke(f.kick) }
+
+// note leaves something for run to do. Any goroutine may call it; it never blocks.
+func (f *Feed) note(do func()) {
+	f.mu.Lock()
+	f.notes = append(f.notes, do)
+	f.mu.Unlock()
+	f.nudge()
 }
 
 // apply takes one step of the log.
@@ -183,7 +187,7 @@ func (f *Feed) load(s *Snapshot) {
 	for _, entry := range s.History {
 		f.push(now, newContent(f.conf, f.opts.Encoder, entry, time.Time{}))
 	}
-	poke(f.kick) // readers may have asked meanwhile
+	f.reply()
 }
 
 var errJump = errors.New("fanout: log delivered a jump")
@@ -241,9 +245,14 @@ func (f *Feed) admit() {
 	waiting := f.pending
 	f.pending = nil
 	for _, a := range waiting {
-		if !f.attach(a) {
-			f.pending = append(f.pending, a)
-		}
+		f.receive(a)
+	}
+}
+
+// receive answers an attachment, now or later.
+func (f *Feed) receive(a *attachment) {
+	if !f.attach(a) {
+		f.pending = append(f.pending, a)
 	}
 }
 
@@ -351,62 +360,55 @@ func (f *Feed) snapshot(key snapshotKey) *snapshot {
 
 // ask and leave are called by readers.
 func (f *Feed) ask(r *Reader, reason string) {
-	f.mu.Lock()
-	r.reason = reason
-	f.mail.asks = append(f.mail.asks, r)
-	f.mu.Unlock()
-	poke(f.kick)
+	f.note(func() { f.asks = append(f.asks, ask{r, reason}) })
 }
 
 func (f *Feed) leave(r *Reader) {
-	f.mu.Lock()
-	f.mail.left = append(f.mail.left, r)
-	f.mu.Unlock()
-	poke(f.kick)
-}
-
-// serve reads the mail.
-func (f *Feed) serve() {
-	f.flush()
-	f.mu.Lock()
-	left, held, released := f.mail.left, f.mail.held, f.mail.released
-	f.mail.left, f.mail.held, f.mail.released = nil, nil, false
-	var asks []*Reader
-	if f.whole {
-		asks, f.mail.asks = f.mail.asks, nil
-	}
-	reasons := make([]string, len(asks))
-	for i, r := range asks {
-		reasons[i] = r.reason
-	}
-	f.mu.Unlock()
-	if held != nil {
-		f.holding = *held
-		f.judge(held.since)
-		f.wake()
-	}
-	if released {
-		f.letGo(time.Now())
-	}
-	for i, r := range asks {
-		if !r.left.Load() {
-			if r.releases == f.releases {
-				r.answer.Store(f.answer(r, reasons[i]))
-			} else {
-				r.answer.Store(&answer{released: true}) // it fell off the list before it read so
-			}
-			r.ring()
-		}
-	}
-	for _, r := range left {
+	f.note(func() {
 		f.readers--
 		f.profiles[r.profile]--
 		f.parted++
+	})
+}
+
+// serve does what the notes say.
+func (f *Feed) serve() {
+	f.mu.Lock()
+	notes := f.notes
+	f.notes = nil
+	f.mu.Unlock()
+	if len(notes) == 0 {
+		return
 	}
+	f.flush()
+	for _, do := range notes {
+		do()
+	}
+	f.reply()
 	if f.parted > max(64, f.readers) {
 		f.parted = 0
 		f.sweep()
 	}
+}
+
+// reply gives the readers that asked their snapshots, if there is a document.
+func (f *Feed) reply() {
+	if !f.whole {
+		return
+	}
+	for _, a := range f.asks {
+		r := a.reader
+		if r.left.Load() {
+			continue
+		}
+		if r.releases == f.releases {
+			r.answer.Store(f.answer(r, a.reason))
+		} else {
+			r.answer.Store(&answer{released: true}) // it fell off the list before it read so
+		}
+		r.ring()
+	}
+	f.asks = nil
 }
 
 // wait puts a reader on the stack of those that had nothing.

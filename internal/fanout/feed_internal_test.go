@@ -27,7 +27,7 @@ func (quietEncoder) Status(dst []byte, _ string, _ bool, _ string, _ int64) []by
 func TestQuietFeedForgetsItsVisitors(t *testing.T) {
 	t.Parallel()
 	// The test's goroutine stands in for run's.
-	f := newFeed("900", NewFeeds(FeedOptions{Encoder: quietEncoder{}}).opts, true)
+	f := newFeed("900", &NewFeeds(FeedOptions{Encoder: quietEncoder{}}).opts, true)
 	if err := f.apply(Delivery{Snapshot: &Snapshot{Checkpoint: conference.Checkpoint{
 		Position: conference.Position{Epoch: "c1"}, Doc: conference.NewDoc(),
 	}}}); err != nil {
@@ -64,7 +64,7 @@ func TestQuietFeedForgetsItsVisitors(t *testing.T) {
 func TestFollowerQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	h := newHub(nil, LogOptions{})
-	f := h.attach("900")
+	f := h.attach("900", make(chan struct{}, 1))
 	big := message{text: strings.Repeat("x", queueBytes/4)}
 	for i := range 6 {
 		f.offer(big)
@@ -87,7 +87,7 @@ func TestFollowerQueueIsBounded(t *testing.T) {
 // Who gave up waiting isn't kept either.
 func TestFeedForgetsWhoGaveUp(t *testing.T) {
 	t.Parallel()
-	f := newFeed("900", NewFeeds(FeedOptions{Encoder: quietEncoder{}}).opts, true)
+	f := newFeed("900", &NewFeeds(FeedOptions{Encoder: quietEncoder{}}).opts, true)
 	waits := &attachment{reader: &Reader{feed: f, at: &link{}}, done: make(chan struct{})}
 	f.pending = append(f.pending, waits)
 	for range 100 {

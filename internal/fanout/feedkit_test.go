@@ -71,21 +71,19 @@ func newScript() *script {
 	return &script{deliveries: make(chan fanout.Delivery), follows: make(chan string, 100)}
 }
 
-func (s *script) Follow(conf string, _ conference.Position) fanout.Tail {
+func (s *script) Follow(conf string, _ conference.Position, kick chan<- struct{}) fanout.Tail {
 	s.follows <- conf
-	return newPushed(s.deliveries)
+	return newPushed(s.deliveries, kick)
 }
 
 // pushed is a tail that is given what comes over a channel.
 type pushed struct {
-	kick, closed, done chan struct{}
-	came               chan fanout.Delivery
+	closed, done chan struct{}
+	came         chan fanout.Delivery
 }
 
-func newPushed(deliveries <-chan fanout.Delivery) *pushed {
-	p := &pushed{
-		kick: make(chan struct{}, 1), closed: make(chan struct{}), done: make(chan struct{}), came: make(chan fanout.Delivery, 1),
-	}
+func newPushed(deliveries <-chan fanout.Delivery, kick chan<- struct{}) *pushed {
+	p := &pushed{closed: make(chan struct{}), done: make(chan struct{}), came: make(chan fanout.Delivery, 1)}
 	go func() {
 		defer close(p.done)
 		for {
@@ -98,7 +96,7 @@ func newPushed(deliveries <-chan fanout.Delivery) *pushed {
 					return
 				}
 				select {
-				case p.kick <- struct{}{}:
+				case kick <- struct{}{}:
 				default:
 				}
 			case <-p.closed:
@@ -108,8 +106,6 @@ func newPushed(deliveries <-chan fanout.Delivery) *pushed {
 	}()
 	return p
 }
-
-func (p *pushed) Kick() <-chan struct{} { return p.kick }
 
 func (p *pushed) Step(_ context.Context, deliver func(fanout.Delivery)) {
 	for {

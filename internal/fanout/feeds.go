@@ -22,7 +22,7 @@ var (
 
 // Follower is what a feed needs of a Log.
 type Follower interface {
-	Follow(conf string, from conference.Position) Tail
+	Follow(conf string, from conference.Position, kick chan<- struct{}) Tail
 }
 
 // FeedOptions are what Feeds takes. Log and Encoder have no default.
@@ -129,7 +129,7 @@ func (s *Feeds) Run(ctx context.Context) error {
 			if sl == nil && s.room(slots) {
 				following, cancel := context.WithCancel(ctx)
 				held := s.held(a.conf)
-				sl = &slot{feed: newFeed(a.conf, s.opts, held), cancel: cancel, held: held, put: s.put(a.conf)}
+				sl = &slot{feed: newFeed(a.conf, &s.opts, held), cancel: cancel, held: held, put: s.put(a.conf)}
 				slots[a.conf] = sl
 				wg.Go(func() { sl.feed.run(following) })
 			}
@@ -245,13 +245,7 @@ func (s *Feeds) release(sl *slot) {
 
 // attachTo waits for the feed's answer.
 func attachTo(ctx context.Context, f *Feed, a *attachment) error {
-	select {
-	case f.attaches <- a:
-	case <-f.done:
-		return ErrUnavailable
-	case <-ctx.Done():
-		return gaveUp(ctx)
-	}
+	f.note(func() { f.receive(a) })
 	select {
 	case <-a.done:
 		return nil

@@ -37,12 +37,9 @@ type tail struct {
 }
 
 // Follow implements Log.
-func (l *RedisLog) Follow(conf string, from conference.Position) Tail {
-	return &tail{log: l, conf: conf, mail: l.hub.attach(conf), pos: from, fresh: true, caught: make(chan catchUp, 1)}
+func (l *RedisLog) Follow(conf string, from conference.Position, kick chan<- struct{}) Tail {
+	return &tail{log: l, conf: conf, mail: l.hub.attach(conf, kick), pos: from, fresh: true, caught: make(chan catchUp, 1)}
 }
-
-// Kick implements Tail.
-func (t *tail) Kick() <-chan struct{} { return t.mail.kick }
 
 // Close implements Tail.
 func (t *tail) Close() {

@@ -34,12 +34,7 @@ func (s *Feeds) lookAtHolders(slots map[string]*slot, now time.Time) {
 }
 
 // release is called by Feeds.
-func (f *Feed) release() {
-	f.mu.Lock()
-	f.mail.released = true
-	f.mu.Unlock()
-	poke(f.kick)
-}
+func (f *Feed) release() { f.note(func() { f.letGo(time.Now()) }) }
 
 // letGo tells every reader that there will be nothing more. Who comes later, to a conference that was put again, gets a
 // snapshot, also where it resumes.
@@ -53,10 +48,11 @@ func (f *Feed) letGo(now time.Time) {
 
 // hold is called by Feeds.
 func (f *Feed) hold(h holding) {
-	f.mu.Lock()
-	f.mail.held = &h
-	f.mu.Unlock()
-	poke(f.kick)
+	f.note(func() {
+		f.holding = h
+		f.judge(h.since)
+		f.wake()
+	})
 }
 
 // judge says whether this worker vouches for the state, if that is news. That the log is away matters more than that nobody

@@ -56,7 +56,7 @@ type follower struct {
 	resync atomic.Bool           // something may be missing: read the log
 	pulse  atomic.Pointer[pulse] // what the last poll said
 	asks   atomic.Bool           // whether it wants to be polled even if messages come
-	kick   chan struct{}         // there is something here
+	kick   chan<- struct{}       // there is something here
 
 	mu    sync.Mutex // guards queue and bytes; a leaf
 	queue []message
@@ -84,8 +84,8 @@ func newHub(client redis.UniversalClient, opts LogOptions) *hub {
 
 // attach begins to collect what happens to a conference. The follower is told to read the log once the subscription
 // stands, so that nothing falls between the two.
-func (h *hub) attach(conf string) *follower {
-	f := &follower{conf: conf, kick: make(chan struct{}, 1)}
+func (h *hub) attach(conf string, kick chan<- struct{}) *follower {
+	f := &follower{conf: conf, kick: kick}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	name := channelOf(conf)

@@ -36,17 +36,16 @@ type Log interface {
 	// Append, which may be without changes, tells. Nothing else rests on it. That another has claimed isn't looked for.
 	Hold(conf string, doubt func()) (letGo func())
 	// Follow begins to follow a conference. From is where the caller is already; anything but a position that the log still
-	// continues brings a snapshot first. Where the conference has no state yet, nothing is delivered until it has. The caller
-	// closes the tail.
-	Follow(conf string, from conference.Position) Tail
+	// continues brings a snapshot first. Where the conference has no state yet, nothing is delivered until it has. kick is
+	// given a value, unless it is full, when there may be something for the tail's Step to deliver, also before Follow has
+	// returned. The caller closes the tail.
+	Follow(conf string, from conference.Position, kick chan<- struct{}) Tail
 }
 
-// Tail is a follower's place in a log. It belongs to one goroutine, which calls Step whenever Kick has a value.
+// Tail is a follower's place in a log. It belongs to one goroutine, which calls Step after each kick.
 type Tail interface {
-	// Kick has a value, or is closed, when there may be something to deliver. It may be another channel after each Step.
-	Kick() <-chan struct{}
-	// Step delivers, in order, what has come since the last one. It doesn't wait for the log: what has to be asked for is
-	// delivered by a later Step, if ctx isn't done by then.
+	// Step delivers, in order, what has come since the last one; it may be called at any time. It doesn't wait for the log:
+	// what has to be asked for is delivered by a later Step, if ctx isn't done by then.
 	Step(ctx context.Context, deliver func(Delivery))
 	// Close ends it. It waits for what a Step has begun, so the Step's ctx should be done.
 	Close()

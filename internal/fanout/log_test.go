@@ -73,8 +73,8 @@ type slowLog struct {
 	gate chan struct{}
 }
 
-func (s *slowLog) Follow(conf string, from conference.Position) fanout.Tail {
-	return &slowTail{s.log.Follow(conf, from), s.gate}
+func (s *slowLog) Follow(conf string, from conference.Position, kick chan<- struct{}) fanout.Tail {
+	return &slowTail{s.log.Follow(conf, from, kick), s.gate}
 }
 
 type slowTail struct {

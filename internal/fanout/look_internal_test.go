@@ -20,7 +20,7 @@ type looks struct {
 
 func newLooks() *looks {
 	h := newHub(nil, LogOptions{}.withDefaults())
-	h.attach("900")
+	h.attach("900", make(chan struct{}, 1))
 	l := &looks{hub: h, ch: h.channels[channelOf("900")], c: &connection{}, seen: shard{run: "a"}}
 	l.ch.conn, l.ch.confirmed = l.c, true
 	return l

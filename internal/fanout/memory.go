@@ -25,7 +25,7 @@ type MemoryLog struct {
 
 var _ Log = (*MemoryLog)(nil)
 
-// memoryConf is one conference. changed is closed, and replaced, whenever a follower has something to look at.
+// memoryConf is one conference.
 type memoryConf struct {
 	mu      sync.Mutex
 	claim   conference.Claim
@@ -33,7 +33,7 @@ type memoryConf struct {
 	after   uint64                // what the last append of this claim continued
 	done    bool                  // whether there was one
 	entries backlog[[]conference.Stamped]
-	changed chan struct{}
+	tails   map[*memoryTail]struct{}
 
 	users   atomic.Int32 // followers, and who holds it
 	touched atomic.Int64 // when somebody asked for it last, Unix nanoseconds
@@ -60,7 +60,7 @@ func (l *MemoryLog) conf(id string) *memoryConf {
 			delete(l.confs, old)
 		}
 	}
-	c := &memoryConf{changed: make(chan struct{})}
+	c := &memoryConf{tails: make(map[*memoryTail]struct{})}
 	c.touched.Store(now.UnixNano())
 	c.entries.age, c.entries.limit = l.opts.ResumeWindow, l.opts.WindowBytes
 	c.head.Doc = conference.NewDoc()
@@ -126,8 +126,9 @@ func (l *MemoryLog) Begin(
 
 // news wakes the followers. The caller holds mu.
 func (c *memoryConf) news() {
-	close(c.changed)
-	c.changed = make(chan struct{})
+	for t := range c.tails {
+		poke(t.kick)
+	}
 }
 
 // Append implements Log.
@@ -229,28 +230,32 @@ func (l *MemoryLog) Hold(conf string, _ func()) (letGo func()) {
 type memoryTail struct {
 	conf *memoryConf
 	pos  conference.Position
-	kick <-chan struct{} // closed when there is news
+	kick chan<- struct{}
 }
 
 // Follow implements Log.
-func (l *MemoryLog) Follow(conf string, from conference.Position) Tail {
+func (l *MemoryLog) Follow(conf string, from conference.Position, kick chan<- struct{}) Tail {
 	c := l.conf(conf)
 	c.users.Add(1)
-	first := make(chan struct{})
-	close(first)
-	return &memoryTail{conf: c, pos: from, kick: first}
+	t := &memoryTail{conf: c, pos: from, kick: kick}
+	c.mu.Lock()
+	c.tails[t] = struct{}{}
+	c.mu.Unlock()
+	poke(kick)
+	return t
 }
 
-// Kick implements Tail.
-func (t *memoryTail) Kick() <-chan struct{} { return t.kick }
-
 // Close implements Tail.
-func (t *memoryTail) Close() { t.conf.users.Add(-1) }
+func (t *memoryTail) Close() {
+	t.conf.mu.Lock()
+	delete(t.conf.tails, t)
+	t.conf.mu.Unlock()
+	t.conf.users.Add(-1)
+}
 
 // Step implements Tail.
 func (t *memoryTail) Step(_ context.Context, deliver func(Delivery)) {
-	snapshot, entries, changed := t.conf.behind(t.pos)
-	t.kick = changed
+	snapshot, entries := t.conf.behind(t.pos)
 	now := time.Now()
 	if snapshot != nil {
 		t.pos = snapshot.Position
@@ -262,12 +267,12 @@ func (t *memoryTail) Step(_ context.Context, deliver func(Delivery)) {
 	}
 }
 
-// behind is what a follower at a position has to be given, and what to wait for then.
-func (c *memoryConf) behind(from conference.Position) (*Snapshot, [][]conference.Stamped, <-chan struct{}) {
+// behind is what a follower at a position has to be given.
+func (c *memoryConf) behind(from conference.Position) (*Snapshot, [][]conference.Stamped) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.head.Epoch == "" || from == c.head.Position {
-		return nil, nil, c.changed
+		return nil, nil
 	}
 	kept := c.entries.kept
 	i := sort.Search(len(kept), func(i int) bool { return last(kept[i].value) > from.Seq })
@@ -276,14 +281,14 @@ func (c *memoryConf) behind(from conference.Position) (*Snapshot, [][]conference
 		for _, k := range kept[i:] {
 			entries = append(entries, since(k.value, from.Seq))
 		}
-		return nil, entries, c.changed
+		return nil, entries
 	}
 	if from.Epoch == c.head.Epoch && from.Seq > c.head.Seq {
-		return nil, nil, c.changed // the caller is ahead; it isn't shown an older state of the same epoch
+		return nil, nil // the caller is ahead; it isn't shown an older state of the same epoch
 	}
 	s := &Snapshot{Checkpoint: c.copy()}
 	for _, k := range kept {
 		s.History = append(s.History, k.value)
 	}
-	return s, nil, c.changed
+	return s, nil
 }

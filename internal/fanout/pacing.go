@@ -27,11 +27,13 @@ type pacing struct {
 
 	held  []conference.Stamped
 	since time.Time // when the first of held was received
+	until time.Time // when they are due
 	timer *time.Timer
 }
 
-func newPacing(rate int) *pacing {
-	p := &pacing{tokens: writeBurst, timer: time.NewTimer(time.Hour)}
+// newPacing makes a full bucket. late is called when what is held is due.
+func newPacing(rate int, late func()) pacing {
+	p := pacing{tokens: writeBurst, timer: time.AfterFunc(time.Hour, late)}
 	p.timer.Stop()
 	if rate > 0 {
 		p.step = time.Second / time.Duration(rate)
@@ -55,8 +57,9 @@ func (p *pacing) hold(entry []conference.Stamped, received, now time.Time) bool 
 			p.tokens--
 			return false
 		}
-		p.since = received
-		p.timer.Reset(time.Duration((1 - p.tokens) * float64(p.step)))
+		wait := time.Duration((1 - p.tokens) * float64(p.step))
+		p.since, p.until = received, now.Add(wait)
+		p.timer.Reset(wait)
 	}
 	p.held = append(p.held, entry...)
 	return true
@@ -78,9 +81,16 @@ func (f *Feed) flush() {
 	}
 }
 
-// due ends a step: what is held goes out, for a token.
+// due ends a step, if it is over: what is held goes out, for a token.
 func (f *Feed) due() {
-	f.pacing.refill(time.Now())
+	if len(f.pacing.held) == 0 {
+		return
+	}
+	now := time.Now()
+	if now.Before(f.pacing.until) {
+		return
+	}
+	f.pacing.refill(now)
 	f.pacing.tokens-- // may leave a little less than nothing: timers are no clocks
 	f.flush()
 }

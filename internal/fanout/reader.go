@@ -65,10 +65,7 @@ type Reader struct {
 	// owned by the feed's goroutine
 	releases int // of the feed, before this reader came
 
-	// guarded by the feed's mail
-	reason string // why the snapshot was asked for
-
-	_ [24]byte // makes whole lines of it
+	_ [40]byte // makes whole lines of it
 }
 
 // ready is a list of frames.

@@ -72,7 +72,7 @@ func BenchmarkColdReaders(b *testing.B) {
 	var woken []*Reader
 	all := make([]*Feed, feeds)
 	for i := range all {
-		all[i] = newFeed("900", NewFeeds(FeedOptions{Encoder: quietEncoder{}}).opts, true)
+		all[i] = newFeed("900", &NewFeeds(FeedOptions{Encoder: quietEncoder{}}).opts, true)
 	}
 	for _, i := range rand.Perm(feeds * room) { // no two of a feed stand together
 		f := all[i%feeds]

@@ -52,13 +52,14 @@ func StartTail(tb testing.TB, log fanout.Follower, conf string, from conference.
 func Follow(
 	ctx context.Context, log fanout.Follower, conf string, from conference.Position, deliver func(fanout.Delivery),
 ) {
-	tail := log.Follow(conf, from)
+	kick := make(chan struct{}, 1)
+	tail := log.Follow(conf, from, kick)
 	defer tail.Close()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tail.Kick():
+		case <-kick:
 			tail.Step(ctx, deliver)
 		}
 	}
