@@ -1,6 +1,7 @@
 package subscribe
 
 import (
+	"math/bits"
 	"time"
 
 	"confgate/internal/confctl"
@@ -77,10 +78,11 @@ func (t *Tracker) raise(k confctl.Kind, created int64, now time.Time) {
 	if k.Event() || ks.full > created || t.mute.has(k) {
 		return
 	}
-	if t.inDoubt() == 0 && now.Sub(t.lastHeal) >= maxInterval {
+	if t.doubted == 0 && now.Sub(t.lastHeal) >= maxInterval {
 		t.calm()
 	}
 	ks.doubt.raise(created, now)
+	t.doubted |= setOf(k)
 }
 
 // raiseAll puts every kind in doubt: what was lost may have been of any.
@@ -92,22 +94,11 @@ func (t *Tracker) raiseAll(created int64, now time.Time) {
 	}
 }
 
-// inDoubt is the kinds in doubt.
-func (t *Tracker) inDoubt() kindSet {
-	var s kindSet
-	for k := range t.kinds {
-		if t.kinds[k].doubt.open {
-			s |= setOf(confctl.Kind(k))
-		}
-	}
-	return s
-}
-
 // doubtSince is when the oldest unhealed gap was seen; zero where there is none.
 func (t *Tracker) doubtSince() time.Time {
 	var since time.Time
-	for k := range t.kinds {
-		if d := &t.kinds[k].doubt; d.open && (since.IsZero() || d.first.seen.Before(since)) {
+	for rest := t.doubted; rest != 0; rest &= rest - 1 {
+		if d := &t.kinds[bits.TrailingZeros16(uint16(rest))].doubt; since.IsZero() || d.first.seen.Before(since) {
 			since = d.first.seen
 		}
 	}

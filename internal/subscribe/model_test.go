@@ -112,6 +112,11 @@ func (w *world) pass(d time.Duration) {
 func (w *world) poll() time.Time {
 	for range 10 {
 		action, wake := w.tracker.Next(w.now())
+		for k := range w.tracker.kinds {
+			if kind := confctl.Kind(k); w.tracker.doubted.has(kind) != w.tracker.kinds[k].doubt.open {
+				w.rt.Fatalf("%v in doubt: %v, want %v", kind, w.tracker.doubted.has(kind), !w.tracker.doubted.has(kind))
+			}
+		}
 		if !wake.IsZero() && !wake.After(w.now()) {
 			w.rt.Fatalf("Next at %v = %v, %v, want a later time", w.now(), action, wake)
 		}
@@ -119,7 +124,7 @@ func (w *world) poll() time.Time {
 		case None:
 			return wake
 		case Resync:
-			if w.tracker.inDoubt() == 0 {
+			if w.tracker.doubted == 0 {
 				w.classes["check"]++
 			} else {
 				w.classes["resync"]++

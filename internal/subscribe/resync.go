@@ -129,6 +129,7 @@ func (t *Tracker) settle(now time.Time) {
 		if a.doubted.has(k) && !t.senders.has(k) {
 			t.mute |= setOf(k)
 			t.kinds[k].doubt = doubt{}
+			t.doubted &^= setOf(k)
 		}
 	}
 	if a.changed {
@@ -176,7 +177,7 @@ func (t *Tracker) Next(now time.Time) (Action, time.Time) {
 // due is when the next Subscribe should be sent; zero where there is no reason for one.
 func (t *Tracker) due() time.Time {
 	var due time.Time
-	if t.inDoubt() != 0 {
+	if t.doubted != 0 {
 		due = t.asked.at.Add(t.interval)
 	}
 	if t.refresh > 0 && !t.increment.IsZero() && !t.increment.Before(t.checked) {
@@ -200,7 +201,7 @@ func (t *Tracker) Sent(now time.Time) {
 	if !t.up {
 		return
 	}
-	doubted := t.inDoubt()
+	doubted := t.doubted
 	a := asked{open: true, at: now, doubted: doubted, awaited: doubted | t.senders, relevant: doubted & t.senders}
 	if a.relevant == 0 {
 		a.relevant = stateKinds

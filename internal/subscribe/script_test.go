@@ -147,7 +147,7 @@ func (s *script) frame(t *testing.T, how string, mode confctl.Mode, kind string,
 func (s *script) doubted() string {
 	names := ""
 	for _, l := range "BDPASNWG" {
-		if s.tracker.inDoubt().has(letters[string(l)]) {
+		if s.tracker.doubted.has(letters[string(l)]) {
 			names += string(l)
 		}
 	}

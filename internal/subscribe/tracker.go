@@ -40,36 +40,41 @@ type Verdict struct {
 
 // Tracker follows the continuity of one conference's subscription, over all its links. The zero value is of no use; New
 // makes one. It isn't safe for concurrent use.
+//
+// What each frame touches of one comes first: where a thousand conferences take turns, none of it is in the processor's
+// cache.
 type Tracker struct {
 	numbering Numbering
 	refresh   time.Duration
-	evidence  evidence
-	window    window
 	known     kindSet // state kinds that ever sent a full frame, on whatever link
 
-	// Of the present link, all cleared by LinkUp.
+	// Of the present link, all cleared by LinkUp, but for dry.
 	up         bool
 	live       bool
 	redial     bool
+	dry        bool                        // a Subscribe has had no full frame, and none came since
 	subscribed kindSet                     // state kinds asked for
 	senders    kindSet                     // state kinds that have sent a full frame
 	mute       kindSet                     // state kinds that were in doubt, asked for, and sent none
 	pushers    kindSet                     // state kinds that send full frames unasked
-	kinds      [confctl.NumKinds]kindState // state kinds only
-	runs       [confctl.NumKinds]run       // documented kinds
-	others     map[string]*run             // other kinds, by action
-	conference run                         // all kinds together
-	skipped    skipped                     // by these runs
+	doubted    kindSet                     // state kinds in doubt
+	asked      asked                       // see resync.go, as for checked
 	newest     int64                       // the newest createTime of any frame
 	increment  time.Time                   // when the last increment came
+	checked    time.Time                   // when the last Subscribe was sent whose full frames all were taken
+	evidence   evidence                    // of all links
+	conference run                         // all kinds together
+	skipped    skipped                     // by these runs
+	runs       [confctl.NumKinds]run       // documented kinds
+	others     map[string]*run             // other kinds, by action
+	kinds      [confctl.NumKinds]kindState // state kinds only
 
 	// Resyncs, see resync.go.
-	asked     asked
-	checked   time.Time     // when the last Subscribe was sent whose full frames all were taken
 	lastHeal  time.Time     // when the last Subscribe was sent because of a doubt
 	interval  time.Duration // between Subscribes that heal
 	fruitless int           // of these in a row, how many changed nothing
-	dry       bool          // a Subscribe has had no full frame, and none came since
+
+	window window // of all links
 }
 
 // New makes a tracker that knows nothing yet. An unknown Numbering counts as Auto; ParseNumbering checks one.
@@ -108,7 +113,7 @@ func (t *Tracker) LinkUp(now time.Time, kinds []confctl.Kind) {
 	for _, k := range kinds {
 		t.subscribed |= setOf(k) & stateKinds
 	}
-	t.kinds = [confctl.NumKinds]kindState{}
+	t.kinds, t.doubted = [confctl.NumKinds]kindState{}, 0
 	t.forgetRuns()
 	t.newest, t.increment, t.checked = 0, time.Time{}, time.Time{}
 	t.calm()
@@ -202,7 +207,9 @@ func (t *Tracker) observeFull(f *confctl.Frame, now time.Time) Verdict {
 	ks.full, t.dry = created, false
 	t.asked.take(k)
 	if ks.doubt.settle(created) {
-		ks.tooOld = 0
+		if ks.tooOld = 0; !ks.doubt.open {
+			t.doubted &^= setOf(k)
+		}
 	} else {
 		t.tooOld(ks, answer && t.asked.doubted.has(k))
 	}
