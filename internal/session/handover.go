@@ -18,8 +18,6 @@ import (
 const (
 	// namedEvents is how many of the last events an offer names: those of the few seconds in which both links are live.
 	namedEvents = 512
-	// markedKinds bounds the kinds that an offer has a mark for: undocumented actions can't make it grow.
-	markedKinds = 64
 	// aheadFrames bounds the frames that a successor keeps until the conference is its own. Beyond, it starts as if the
 	// last owner had died.
 	aheadFrames = 8192
@@ -47,27 +45,36 @@ func frameName(f *confctl.Frame) string {
 	return fmt.Sprintf("%s/%d/%d/%x", f.Action, f.CreateTime, f.Version, h.Sum64())
 }
 
+// marks are how far this owner came.
+type marks struct {
+	kinds  [confctl.NumKinds]mark // of documented kinds that are no events
+	events []string
+}
+
 // note marks that a frame was applied. One that changed nothing is nothing to wait for: what the answer to an owner's own
 // Subscribe brings never comes on its successor's link.
-func (o *offer) note(f *confctl.Frame, changed bool) {
+func (o *marks) note(f *confctl.Frame, changed bool) {
 	if f.Kind.Event() || f.Kind == confctl.KindOther {
-		o.Events = append(o.Events, frameName(f))
-		if len(o.Events) > 2*namedEvents {
-			o.Events = slices.Clone(o.Events[len(o.Events)-namedEvents:])
+		o.events = append(o.events, frameName(f))
+		if len(o.events) > 2*namedEvents {
+			o.events = slices.Clone(o.events[len(o.events)-namedEvents:])
 		}
 		return
 	}
-	if !changed {
-		return
+	if changed {
+		m := &o.kinds[f.Kind]
+		m.Time, m.Last = max(m.Time, f.CreateTime), frameName(f)
 	}
-	if o.Kinds == nil {
-		o.Kinds = map[string]mark{}
+}
+
+func (o *marks) offer() offer {
+	made := offer{Kinds: map[string]mark{}, Events: o.events[max(len(o.events)-namedEvents, 0):]}
+	for k, m := range o.kinds {
+		if m.Last != "" {
+			made.Kinds[confctl.Kind(k).String()] = m
+		}
 	}
-	m, known := o.Kinds[f.Action]
-	if !known && len(o.Kinds) >= markedKinds {
-		return
-	}
-	o.Kinds[f.Action] = mark{Time: max(m.Time, f.CreateTime), Last: frameName(f)}
+	return made
 }
 
 // leaving is the old owner's side of a handover.
@@ -75,7 +82,7 @@ type leaving struct {
 	prepared bool              // a successor dials: no dialling here
 	asked    chan<- offerReply // of capacity 1: who waits for the offer; nil: nobody
 	frozen   bool              // nothing is appended any more
-	marks    offer             // what was applied so far
+	marks    marks             // what was applied so far
 }
 
 type offerReply struct {
@@ -145,9 +152,7 @@ func (a *actor) offerDue(ctx context.Context) {
 }
 
 func (a *actor) answerOffer() {
-	o := a.leaving.marks
-	o.Events = o.Events[max(len(o.Events)-namedEvents, 0):]
-	data, err := json.Marshal(o)
+	data, err := json.Marshal(a.leaving.marks.offer())
 	if err != nil {
 		err = fmt.Errorf("session: conference %s: offer: %w", a.cfg.Conference, err)
 	}
