@@ -37,49 +37,54 @@ type message interface {
 }
 
 // actor is a session at work. All fields belong to the goroutine of run, but for those that say otherwise.
+//
+// What each frame touches of one comes first: where a thousand conferences take turns, none of it is in the processor's
+// cache.
 type actor struct {
+	mail    chan message // children and callers send, run receives; never closed
+	doubt   atomic.Bool  // the log says that it may have lost something; any goroutine may
+	stopped atomic.Bool  // the context of run is done
+
+	phase      phase
+	filling    bool // a realTimeInfo call is under way
+	refreshing bool
+	unkept     bool // ctl isn't yet in the TokenStore
+	keeping    bool // a call of the TokenStore is under way
+	cleared    bool // the state of an ended conference was removed, and nothing has started since
+	looked     bool // the TokenStore was asked for what the last owner left
+
+	link      *link // the open socket; nil but in phase linked
+	state     *conference.State
+	tracker   *subscribe.Tracker
+	m         *telemetry.Metrics // immutable
+	ahead     *ahead             // this session is a successor whose conference is still another's; nil: it isn't
+	failure   error              // why run must end
+	refreshAt time.Time          // when to renew ctl; zero: not
+	pub       publisher
+	leaving   leaving
+
 	// Immutable.
 	cfg      Config
 	provider provider
 	log      *zap.Logger
-	m        *telemetry.Metrics
-	mail     chan message // children and callers send, run receives; never closed
-	doubt    atomic.Bool  // the log says that it may have lost something; any goroutine may
 	children sync.WaitGroup
 
-	state   *conference.State
-	tracker *subscribe.Tracker
-	pub     publisher
-
-	phase   phase
 	wakeAt  time.Time
 	backoff *backoff.ExponentialBackOff
-	link    *link // the open socket; nil but in phase linked
-	cleared bool  // the state of an ended conference was removed, and nothing has started since
-	early   int   // links in a row that the provider closed before it answered the Subscribe
-
-	filling bool      // a realTimeInfo call is under way
-	fillAt  time.Time // when the next may be
+	early   int       // links in a row that the provider closed before it answered the Subscribe
+	fillAt  time.Time // when the next realTimeInfo call may be
 
 	ctl         control
-	refreshAt   time.Time // when to renew ctl; zero: not
-	refreshing  bool
-	looked      bool // the TokenStore was asked for what the last owner left
-	unkept      bool // ctl isn't yet in the TokenStore
-	keeping     bool // a call of the TokenStore is under way
 	password    confctl.Secret
 	given       time.Time // when somebody named it; zero: it was there from the start
 	refusedAt   time.Time // when password was refused; zero: it wasn't
 	lockedUntil time.Time
 
-	leaving leaving
-	ahead   *ahead  // this session is a successor whose conference is still another's; nil: it isn't
-	hushed  *hushed // the last change of the link that clients weren't told; nil: none
+	hushed *hushed // the last change of the link that clients weren't told; nil: none
 
 	moved   conference.LinkState // what the gauge of links counts this session as
 	barred  string               // … and that of unavailable ones; empty: it isn't one
 	garbage quiet                // bounds the lines about frames that can't be used
-	failure error                // why run must end
 }
 
 func newActor(cfg Config, p provider, mail chan message) *actor {
@@ -94,7 +99,7 @@ func newActor(cfg Config, p provider, mail chan message) *actor {
 		backoff:  newBackoff(),
 		password: cfg.Password,
 	}
-	a.pub.appending = newAppending(cfg.Log, a.nudge)
+	a.pub.init(cfg.Log, a.nudge)
 	return a
 }
 
@@ -112,8 +117,12 @@ func (a *actor) run(ctx context.Context) error {
 	// A timer with a channel would be put among the runtime's each time that it is waited for.
 	timer := time.AfterFunc(0, a.nudge)
 	defer timer.Stop()
-	defer context.AfterFunc(ctx, a.nudge)()
-	for ctx.Err() == nil {
+	defer context.AfterFunc(ctx, func() {
+		a.stopped.Store(true)
+		a.nudge()
+	})()
+	var wake time.Time // what the timer is set to
+	for !a.stopped.Load() {
 		now := time.Now()
 		a.takeAnswers(ctx, now)
 		next := a.due(ctx, now)
@@ -121,21 +130,17 @@ func (a *actor) run(ctx context.Context) error {
 		if a.failure != nil {
 			return a.failure
 		}
-		if !a.leaving.frozen {
-			next = earlier(next, a.pub.due())
-		}
-		timer.Reset(next.Sub(now))
-		acks := a.acks(now)
-		if acks == nil {
-			a.receive(ctx, <-a.mail)
+		if a.answerWaits(now) {
 			continue
 		}
-		select {
-		case m := <-a.mail:
-			a.receive(ctx, m)
-		case m := <-acks:
-			m.handle(ctx, a, m.at)
+		if !a.leaving.frozen {
+			next = earlier(next, a.pub.due(now))
 		}
+		if !next.Equal(wake) || !next.After(now) {
+			wake = next
+			timer.Reset(next.Sub(now))
+		}
+		a.receive(ctx, <-a.mail)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,8 +24,8 @@ type soonLog interface {
 	) bool
 }
 
-// ackWait is how long an append's answer that nothing waits for may lie there: what follows from it, a checkpoint in a
-// minute, is late by so much at the most.
+// ackWait is how long an append's answer may lie there where nothing waits for it but the time of the next checkpoint, a
+// minute after it.
 const ackWait = 5 * time.Second
 
 // appending is the append under way. Its fields are the actor's.
@@ -36,12 +37,14 @@ type appending struct {
 	// calls has an append for the appender.
 	calls chan func(context.Context) message
 
-	// The answer of a soonLog comes by one of these two, which have room for it. Where an append has failed there is
-	// something to do at once. Where it hasn't, the actor takes that in with what wakes it next, or at lookAt.
-	soon          soonLog // nil: the log is none
-	acked, failed chan appended
-	answer        func(conference.Position, error)
-	lookAt        time.Time // zero: the answer comes by mail
+	// A soonLog calls answer, which leaves the answer here. The actor is woken where the append has failed or something
+	// waits for it. Else it is taken in with what wakes the actor next, or at lookAt.
+	soon     soonLog // nil: the log is none
+	answer   func(conference.Position, error)
+	answered appended    // whoever answers writes it before came, and the actor reads it after
+	came     atomic.Bool // it is there
+	wanted   atomic.Bool // something waits for it
+	lookAt   time.Time   // zero: the answer comes by mail
 }
 
 // appendCall is what the log is given. What is retried is the same call with the same slice: only so can the log tell that it
@@ -52,21 +55,16 @@ type appendCall struct {
 	changes []conference.Change
 }
 
-func newAppending(log Log, nudge func()) appending {
-	p := appending{
-		calls: make(chan func(context.Context) message, 1), acked: make(chan appended, 1), failed: make(chan appended, 1),
-	}
+func (p *appending) init(log Log, nudge func()) {
+	p.calls = make(chan func(context.Context) message, 1)
 	p.soon, _ = log.(soonLog)
-	acked, failed := p.acked, p.failed
 	p.answer = func(pos conference.Position, err error) {
-		if m := (appended{pos, err, time.Now()}); err == nil {
-			acked <- m
-		} else {
-			failed <- m
+		p.answered = appended{pos, err, time.Now()}
+		p.came.Store(true)
+		if err != nil || p.wanted.Load() {
 			nudge()
 		}
 	}
-	return p
 }
 
 // append gives the log the next batch of what waits for it, or asks it whether it is there.
@@ -83,7 +81,9 @@ func (a *actor) append(ctx context.Context, now time.Time) {
 	}
 	p.call = appendCall{p.head.claim, p.head.pos, changes}
 	if a.appendSoon() {
-		p.lookAt = now.Add(ackWait)
+		if p.lookAt = p.checkpointAt; !p.lookAt.After(now) {
+			p.lookAt = now.Add(ackWait)
+		}
 		return
 	}
 	a.appendAndWait(ctx)
@@ -114,28 +114,30 @@ func (a *actor) appendAndWait(ctx context.Context) {
 	}
 }
 
-// acks is where the answer of a soonLog comes, if anything waits for it; else nil.
-func (a *actor) acks(now time.Time) <-chan appended {
+// answerWaits says whether an answer of a soonLog is there that something waits for. Where it isn't there yet, whoever
+// brings it wakes the actor.
+func (a *actor) answerWaits(now time.Time) bool {
 	p := &a.pub
-	if p.queue.empty() && !p.queue.lossy && !p.doubtful && p.atEnd == nil && a.leaving.asked == nil && !a.checkpointDue(now) {
-		return nil
+	wanted := !p.queue.empty() || p.queue.lossy || p.doubtful || p.atEnd != nil || a.leaving.asked != nil || a.checkpointDue(now)
+	if wanted != p.wanted.Load() {
+		p.wanted.Store(wanted)
 	}
-	return p.acked
+	return wanted && p.came.Load() // after wanted was set: who answers looks at wanted after it has set came
 }
 
 // takeAnswers takes in what has come beside the mail: the answer of a soonLog, and that the log may have lost something.
 func (a *actor) takeAnswers(ctx context.Context, now time.Time) {
-	select {
-	case m := <-a.pub.acked:
-		m.handle(ctx, a, now)
-	default:
+	if p := &a.pub; p.came.Load() {
+		m := p.answered
+		p.came.Store(false)
+		if m.err == nil {
+			m.handle(ctx, a, now)
+		} else {
+			a.appendFailed(ctx, m)
+		}
 	}
-	select {
-	case m := <-a.pub.failed:
-		a.appendFailed(ctx, m)
-	default:
-	}
-	if a.doubt.Swap(false) {
+	if a.doubt.Load() {
+		a.doubt.Store(false)
 		a.pub.doubtful = true
 	}
 }
@@ -186,7 +188,10 @@ func (m appended) handle(ctx context.Context, a *actor, now time.Time) {
 		p.queue.giveBack(batch)
 		return
 	}
-	p.again.Reset()
+	if p.retried {
+		p.retried = false
+		p.again.Reset()
+	}
 	if len(batch) == 0 {
 		return
 	}

@@ -97,6 +97,22 @@ func TestCheckpointFollowsAnAnswerThatNothingWaitsFor(t *testing.T) {
 	})
 }
 
+// A session whose log took longer to answer than answers may lie there went round without a pause till then.
+func TestSlowAnswerKeepsNobodyBusy(t *testing.T) {
+	t.Parallel()
+	runSlow(t, func(r *rig, log *slowLog) {
+		r.provider.wire().in <- renamed(1, "p1", "Ada")
+		pass(DefaultCheckpoint + 3*ackWait) // time doesn't pass while somebody is busy
+		if !log.answer() {
+			t.Error("no append is under way")
+		}
+		pass(time.Millisecond)
+		if got := log.bodies(conference.Participants); len(got) != 2 {
+			t.Errorf("changes of participants = %d, want the first and the name", len(got))
+		}
+	})
+}
+
 // An append that has failed is done again by a call that waits, and one that the log refused isn't.
 func TestFailedAppendIsRepeated(t *testing.T) {
 	t.Parallel()

@@ -19,22 +19,23 @@ const outSize = 8
 
 // link is one open socket and what belongs to it. Its fields are the actor's; reader and writer only use what is immutable.
 type link struct {
+	live     bool      // it was live
+	answered bool      // a Subscribe was answered with yes
+	renewed  bool      // a Subscribe was refused for its token, and none was answered with yes since
+	again    bool      // subscribe as soon as the control token is renewed
+	judged   verdict   // what clients were told of it last
+	endAt    time.Time // when to close it, after the conference was destroyed; zero: not
+	beats    heartbeat.Monitor
+
 	// Immutable.
 	wire   wire
 	out    chan []byte // the actor sends, the writer receives; never closed
 	cancel context.CancelFunc
 	opened time.Time
 
-	types    []string       // as last subscribed to
-	answered bool           // a Subscribe was answered with yes
-	token    confctl.Secret // that the last Subscribe was sent with
-	renewed  bool           // a Subscribe was refused for its token, and none was answered with yes since
-	again    bool           // subscribe as soon as the control token is renewed
-	beats    *heartbeat.Monitor
-	live     bool      // it was live
-	liveAt   time.Time // since when
-	judged   verdict   // what clients were told of it last
-	endAt    time.Time // when to close it, after the conference was destroyed; zero: not
+	types  []string       // as last subscribed to
+	token  confctl.Secret // that the last Subscribe was sent with
+	liveAt time.Time      // since when
 }
 
 // verdict is whether clients can rely on a link that is live. The zero value is none.
@@ -52,7 +53,7 @@ func (a *actor) openLink(ctx context.Context, w wire, now time.Time) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l := &link{
 		wire: w, out: make(chan []byte, outSize), cancel: cancel, opened: now,
-		types: a.cfg.Types, beats: heartbeat.New(a.cfg.Heartbeat),
+		types: a.cfg.Types, beats: *heartbeat.New(a.cfg.Heartbeat),
 	}
 	a.link, a.phase = l, linked
 	a.spawn(ctx, func(ctx context.Context) message { return linkLost{l, a.read(ctx, l)} })

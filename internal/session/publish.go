@@ -32,21 +32,20 @@ const logRetryMax = 2 * time.Second
 // publisher is the actor's side of the log: one call that moves the log is under way at a time. Its fields belong to the
 // actor.
 type publisher struct {
+	open          bool // claimed and at a known position
+	busy          bool // a claim, a begin or an append is under way
+	doubtful      bool // the log may have lost something, and wasn't asked since
+	retried       bool // again was used since the last success
+	checkpointing bool
+	dirty         int       // changes since the last checkpoint
+	checkpointAt  time.Time // when one is due; zero: nothing to store
+	appending
 	queue queue
 	head  head
 
-	open   bool      // claimed and at a known position
+	letGo  func()    // ends the log's Hold; nil: nothing was claimed yet
 	openAt time.Time // when to claim again at the earliest
 	again  *backoff.ExponentialBackOff
-	busy   bool // a claim, a begin or an append is under way
-	appending
-
-	letGo    func() // ends the log's Hold; nil: nothing was claimed yet
-	doubtful bool   // the log may have lost something, and wasn't asked since
-
-	dirty         int       // changes since the last checkpoint
-	checkpointAt  time.Time // when one is due; zero: nothing to store
-	checkpointing bool
 }
 
 // publish queues changes; flush sends them on.
@@ -92,7 +91,7 @@ func (a *actor) logRefused(err error, now time.Time) {
 	}
 	a.log.Warn("log lost its place, claiming it again", telemetry.Epoch(a.pub.head.pos.Epoch),
 		telemetry.Seq(a.pub.head.pos.Seq), zap.Error(err))
-	a.pub.open, a.pub.openAt = false, now.Add(a.pub.again.NextBackOff())
+	a.pub.open, a.pub.retried, a.pub.openAt = false, true, now.Add(a.pub.again.NextBackOff())
 }
 
 // release ends what the log keeps for this session.
@@ -312,10 +311,14 @@ func final(err error) bool {
 	return errors.Is(err, conference.ErrFenced) || errors.Is(err, conference.ErrPosition) || errors.Is(err, conference.ErrEpoch)
 }
 
-// due is when the log is next to be told something that no message brings about; zero: nothing.
-func (p *publisher) due() time.Time {
+// due is when the log is next to be told something, or an answer of its to be taken in, that no message brings about; zero:
+// nothing.
+func (p *publisher) due(now time.Time) time.Time {
 	switch {
 	case p.busy:
+		if !p.lookAt.IsZero() && !p.lookAt.After(now) { // the log takes longer than that
+			p.lookAt = now.Add(ackWait)
+		}
 		return p.lookAt
 	case !p.open:
 		return p.openAt

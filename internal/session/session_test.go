@@ -330,7 +330,7 @@ func TestFramesOfAnOldLink(t *testing.T) {
 	r := newRig(t, newFakeLog(), newFakeProvider())
 	a := newActor(r.cfg, r.provider, make(chan message, mailSize))
 	a.state, a.phase = conference.New(conf), linked
-	a.link = &link{beats: heartbeat.New(time.Second)}
+	a.link = &link{beats: *heartbeat.New(time.Second)}
 	a.tracker.LinkUp(time.Now(), subscribe.Kinds(subscribe.Documented()))
 	from := func(l *link) *received {
 		m := &received{link: l, at: time.Now()}

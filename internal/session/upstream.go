@@ -416,7 +416,7 @@ func (a *actor) subscribed(ctx context.Context, f *confctl.Frame, now time.Time)
 
 // fill asks for the roster by REST while the link brings no full frames, and says when to ask again.
 func (a *actor) fill(ctx context.Context, now time.Time) time.Time {
-	if a.filling || !a.ctl.usable(now) || !a.tracker.Filling(now) {
+	if a.filling || !a.tracker.Filling(now) || !a.ctl.usable(now) {
 		return time.Time{}
 	}
 	if now.Before(a.fillAt) {
