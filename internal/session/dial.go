@@ -117,11 +117,12 @@ func refuseLocal(_, address string, _ syscall.RawConn) error {
 // errClosedByPeer says that the provider closed a socket by a close frame.
 var errClosedByPeer = errors.New("session: the provider closed the link")
 
-// wire is one open socket: the seam at which tests stand in for the network.
+// wire is one open socket: the seam at which tests stand in for the network. Whatever ends a link closes it, and that ends
+// its calls: a context that may end would be watched anew for each frame, which costs as much as reading one.
 type wire interface {
 	// Read appends the next frame to into, in whose place the result may be kept.
-	Read(ctx context.Context, into []byte) ([]byte, error)
-	Write(ctx context.Context, frame []byte) error
+	Read(into []byte) ([]byte, error)
+	Write(frame []byte) error
 	// Close says goodbye first, and waits for a second at the most; CloseNow doesn't.
 	Close()
 	CloseNow()
@@ -181,12 +182,14 @@ func proxied(u *url.URL) bool {
 // socket is a wire over coder/websocket.
 type socket struct{ conn *websocket.Conn }
 
-// Read implements wire. A context that may end would be watched anew for each frame, which costs as much as reading it.
-// Every end of a link closes the socket, and that ends a Read as well.
-func (s *socket) Read(_ context.Context, into []byte) ([]byte, error) {
+// Read implements wire.
+func (s *socket) Read(into []byte) ([]byte, error) {
 	_, r, err := s.conn.Reader(context.Background())
 	if err == nil {
 		into, err = readAll(r, into)
+	}
+	if err == nil {
+		return into, nil
 	}
 	if status := websocket.CloseStatus(err); status != -1 {
 		// The close frame's reason is the provider's text, which may repeat anything.
@@ -215,8 +218,9 @@ func readAll(r io.Reader, b []byte) ([]byte, error) {
 // leastFrame is what a frame gets room for at least, in bytes: most increments are smaller.
 const leastFrame = 1 << 10
 
-func (s *socket) Write(ctx context.Context, frame []byte) error {
-	return s.conn.Write(ctx, websocket.MessageText, frame)
+// Write implements wire.
+func (s *socket) Write(frame []byte) error {
+	return s.conn.Write(context.Background(), websocket.MessageText, frame)
 }
 
 func (s *socket) Close() {

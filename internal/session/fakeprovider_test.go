@@ -22,6 +22,7 @@ type fakeProvider struct {
 	fulls                                 func() [][]byte // what a Subscribe brings
 	refuse                                func(types []string) int64
 	silent                                atomic.Bool  // no answers to heartbeats
+	stuck                                 atomic.Bool  // no room for what is written
 	beats                                 atomic.Int64 // heartbeats that came
 	roster                                *confctl.RealTimeInfo
 
@@ -138,7 +139,7 @@ type fakeWire struct {
 	polite atomic.Bool // the session said goodbye
 }
 
-func (w *fakeWire) Read(ctx context.Context, into []byte) ([]byte, error) {
+func (w *fakeWire) Read(into []byte) ([]byte, error) {
 	select {
 	case f := <-w.in:
 		return append(into, f...), nil
@@ -149,16 +150,18 @@ func (w *fakeWire) Read(ctx context.Context, into []byte) ([]byte, error) {
 		return append(into, f...), nil
 	case <-w.down:
 		return into, w.why
-	case <-ctx.Done():
-		return into, ctx.Err()
 	}
 }
 
-func (w *fakeWire) Write(_ context.Context, frame []byte) error {
+func (w *fakeWire) Write(frame []byte) error {
 	select {
 	case <-w.down:
 		return w.why
 	default:
+	}
+	if w.p.stuck.Load() {
+		<-w.down
+		return w.why
 	}
 	var req struct{ Action, Sequence, Data string }
 	if err := json.Unmarshal(frame, &req); err != nil {

@@ -88,7 +88,7 @@ func (a *actor) read(ctx context.Context, l *link) error {
 	for {
 		m := frames.Get().(*received) //nolint:forcetypeassert // the pool holds nothing else
 		var err error
-		if m.data, err = l.wire.Read(ctx, m.data[:0]); err != nil {
+		if m.data, err = l.wire.Read(m.data[:0]); err != nil {
 			return err
 		}
 		m.link, m.at = l, time.Now()
@@ -108,12 +108,14 @@ func (a *actor) read(ctx context.Context, l *link) error {
 
 // write sends what the actor queues until the socket fails. A frame that doesn't leave within patience shows a dead peer.
 func (l *link) write(ctx context.Context, patience time.Duration) error {
+	late := time.AfterFunc(patience, l.wire.CloseNow)
+	late.Stop()
 	for {
 		select {
 		case frame := <-l.out:
-			try, cancel := context.WithTimeout(ctx, patience)
-			err := l.wire.Write(try, frame)
-			cancel()
+			late.Reset(patience)
+			err := l.wire.Write(frame)
+			late.Stop()
 			if err != nil {
 				return err
 			}
