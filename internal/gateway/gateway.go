@@ -13,6 +13,7 @@ import (
 
 	"confgate/internal/edge"
 	"confgate/internal/fanout"
+	"confgate/internal/hugepages"
 	"confgate/internal/ownership"
 	"confgate/internal/session"
 	"confgate/internal/telemetry"
@@ -87,6 +88,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	group.Go(func() error { return serve(clients, w.clients) })
 	group.Go(func() error { return serve(operators, w.operators) })
 	group.Go(func() error { return w.fleet.Run(parts) })
+	group.Go(func() error {
+		if err := hugepages.Run(parts); err != nil {
+			w.log.Debug("the heap isn't kept in huge pages", zap.Error(err))
+		}
+		return nil
+	})
 	w.health.SetReady(true)
 	w.log.Info("ready")
 

@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"internal/fanout/fanouttest": {"internal/conference", "internal/fanout", "internal/proctest", "internal/telemetry"},
 	"internal/gateway":           {everything},
 	"internal/heartbeat":         {},
+	"internal/hugepages":         {},
 	"internal/observe":           {},
 	"internal/oracle":            {everything},
 	"internal/oracle/faults":     {everything},
