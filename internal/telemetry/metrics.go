@@ -41,7 +41,7 @@ type Metrics struct {
 
 	downstreamConnections   prometheus.Gauge
 	downstreamSubscriptions prometheus.Gauge
-	downstreamMessages      *prometheus.CounterVec
+	downstreamMessages      cells[string, prometheus.Counter]
 	downstreamBytes         prometheus.Counter
 	downstreamSnapshots     *prometheus.CounterVec
 	downstreamClosed        *prometheus.CounterVec
@@ -110,7 +110,8 @@ func NewMetrics(version, commit, goVersion string) *Metrics {
 
 	m.downstreamConnections = gauge("downstream_connections", "Client connections.")
 	m.downstreamSubscriptions = gauge("downstream_subscriptions", "Client subscriptions.")
-	m.downstreamMessages = counters("downstream_messages_total", "Messages written to clients.", "type")
+	sent := counters("downstream_messages_total", "Messages written to clients.", "type")
+	m.downstreamMessages.make = func(typ string) prometheus.Counter { return sent.WithLabelValues(typ) }
 	m.downstreamBytes = counter("downstream_bytes_total", "Payload bytes written to clients.")
 	m.downstreamSnapshots = counters("downstream_snapshots_total", "Snapshots sent to clients, by cause.", "reason")
 	m.downstreamClosed = counters("downstream_closed_total", "Client connections closed, by cause.", "reason")
@@ -154,7 +155,7 @@ func (m *Metrics) zero() {
 		m.downstreamSnapshots.WithLabelValues(r)
 	}
 	for _, t := range messageTypes {
-		m.downstreamMessages.WithLabelValues(t)
+		m.downstreamMessages.at(t)
 	}
 	for _, r := range ClosedReasons {
 		m.downstreamClosed.WithLabelValues(r)
@@ -362,7 +363,7 @@ func (m *Metrics) Subscriptions(delta int) {
 // Sent counts messages of one type written to clients, and their bytes.
 func (m *Metrics) Sent(typ string, messages, bytes int) {
 	if m != nil {
-		m.downstreamMessages.WithLabelValues(typ).Add(float64(messages))
+		m.downstreamMessages.at(typ).Add(float64(messages))
 		m.downstreamBytes.Add(float64(bytes))
 	}
 }
