@@ -39,19 +39,40 @@ func ParseDoc(data []byte) (*Doc, error) {
 
 // Patch applies a change of a state topic; events are ignored. An error leaves the document as it was.
 func (d *Doc) Patch(c Change) error {
+	checked, err := c.Check()
+	if err == nil {
+		d.Merge(checked)
+	}
+	return err
+}
+
+// Checked is a change that fits every document.
+type Checked struct {
+	topic Topic
+	patch []byte
+}
+
+// Check looks whether a change can be merged into documents; events always can, since they are ignored.
+func (c Change) Check() (Checked, error) {
 	if c.Topic.Event() {
-		return nil
+		return Checked{topic: c.Topic}, nil
 	}
 	patch, err := rawjson.Check(c.Body)
 	if err != nil {
-		return fmt.Errorf("conference: patch of %s: %w", c.Topic, errors.Join(ErrPatch, err))
+		return Checked{}, fmt.Errorf("conference: patch of %s: %w", c.Topic, errors.Join(ErrPatch, err))
 	}
-	if rawjson.Null(patch) {
-		d.topics[c.Topic] = value{}
-		return nil
+	return Checked{c.Topic, patch}, nil
+}
+
+// Merge is Patch for a change that was checked before.
+func (d *Doc) Merge(c Checked) {
+	switch {
+	case c.topic.Event():
+	case rawjson.Null(c.patch):
+		d.topics[c.topic] = value{}
+	default:
+		d.topics[c.topic] = mergePatch(d.topics[c.topic], c.patch)
 	}
-	d.topics[c.Topic] = mergePatch(d.topics[c.Topic], patch)
-	return nil
 }
 
 // AppendJSON appends the document, restricted to topics and redacted for p, as one JSON object: topics in document order,

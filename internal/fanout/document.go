@@ -52,7 +52,7 @@ func (s *Feeds) Document(
 func (s *Feeds) Overview(ctx context.Context, conf string) (Overview, error) {
 	var o Overview
 	err := s.look(ctx, conf, nil, func(f *Feed) {
-		o = Overview{Position: f.pos, Summary: f.doc.Summary(), Readers: f.readers, Fresh: f.status.fresh}
+		o = Overview{Position: f.pos, Summary: f.state.document().Summary(), Readers: f.readers, Fresh: f.status.fresh}
 	})
 	if err != nil {
 		return Overview{}, err
@@ -90,9 +90,58 @@ func (f *Feed) document(key snapshotKey) []byte {
 	if json, ok := f.documents.json[key]; ok {
 		return json
 	}
-	json := f.doc.AppendJSON(nil, key.topics, key.profile)
+	json := f.state.document().AppendJSON(nil, key.topics, key.profile)
 	if len(f.documents.json) < maxSnapshots {
 		f.documents.json[key] = json
 	}
 	return json
+}
+
+const (
+	// lateChanges and lateBytes bound what a replica's document may lack.
+	lateChanges = 16
+	lateBytes   = 16 << 10
+)
+
+// replica is a conference's document, to which changes are applied together: when somebody looks at it, or some are there.
+// One that was quiet for a second is in no cache of the processor, and to fetch its parts costs more than all else that a
+// change is to its feed.
+type replica struct {
+	doc   *conference.Doc // nil: nothing was ever known
+	late  []conference.Checked
+	bytes int // of the entries that late is from
+}
+
+func (r *replica) known() bool { return r.doc != nil }
+
+// extend takes an entry. What doesn't fit is noticed here.
+func (r *replica) extend(entry []conference.Stamped) error {
+	for i := range entry {
+		c := &entry[i]
+		r.bytes += len(c.Body)
+		if c.Topic.Event() {
+			continue
+		}
+		checked, err := c.Check()
+		if err != nil {
+			return err
+		}
+		r.late = append(r.late, checked)
+	}
+	if len(r.late) >= lateChanges || r.bytes >= lateBytes {
+		r.document()
+	}
+	return nil
+}
+
+// document is what all changes have made of it. It may be read until the next one comes.
+func (r *replica) document() *conference.Doc {
+	for _, c := range r.late {
+		r.doc.Merge(c)
+	}
+	clear(r.late)
+	if r.late, r.bytes = r.late[:0], 0; cap(r.late) > lateChanges {
+		r.late = nil
+	}
+	return r.doc
 }

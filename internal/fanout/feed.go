@@ -27,11 +27,11 @@ type Feed struct {
 	waiting atomic.Pointer[Reader] // a stack: readers push, run takes all
 
 	// owned by run, but for conf and opts, which don't change
-	whole     bool // doc is what it should be; else it waits for a snapshot
+	whole     bool // state is what it should be; else it waits for a snapshot
 	readers   int
 	conf      string
 	opts      *FeedOptions
-	doc       *conference.Doc // nil: nothing was ever known
+	state     replica
 	pos       conference.Position
 	snapshots map[snapshotKey]*snapshot
 	profiles  [conference.NumProfiles]int // readers by profile
@@ -173,7 +173,7 @@ func (f *Feed) apply(d Delivery) error {
 // load replaces the replica. Readers that were there need a snapshot to go on.
 func (f *Feed) load(s *Snapshot) {
 	now := time.Now()
-	if f.doc != nil {
+	if f.state.known() {
 		reason := SnapshotLag
 		if s.Epoch != f.pos.Epoch {
 			reason = SnapshotEpoch
@@ -183,7 +183,7 @@ func (f *Feed) load(s *Snapshot) {
 	}
 	clear(f.snapshots)
 	f.documents = documents{}
-	f.doc, f.pos, f.whole = s.Doc, s.Position, true
+	f.state, f.pos, f.whole = replica{doc: s.Doc}, s.Position, true
 	for _, entry := range s.History {
 		f.push(now, newContent(f.conf, f.opts.Encoder, entry, time.Time{}))
 	}
@@ -197,10 +197,8 @@ func (f *Feed) extend(entry []conference.Stamped, received time.Time) error {
 	if !f.whole || entry[0].Seq != f.pos.Seq+1 {
 		return errJump
 	}
-	for _, c := range entry {
-		if err := f.doc.Patch(c.Change); err != nil { // events change nothing
-			return err
-		}
+	if err := f.state.extend(entry); err != nil {
+		return err
 	}
 	f.pos.Seq = last(entry)
 	if f.readers > 0 && f.pacing.hold(entry, received, time.Now()) {
@@ -343,7 +341,7 @@ func (f *Feed) snapshot(key snapshotKey) *snapshot {
 	if key.events {
 		events = f.list.events(key.topics, key.profile, f.pos.Seq)
 	}
-	state := f.doc.AppendJSON(nil, key.topics, key.profile)
+	state := f.state.document().AppendJSON(nil, key.topics, key.profile)
 	bytes := f.opts.Encoder.Snapshot(make([]byte, headerRoom, len(state)+256), f.conf, f.pos, state, events)
 	s := &snapshot{
 		frame: Frame{
