@@ -2,6 +2,7 @@ package conference
 
 import (
 	"fmt"
+	"slices"
 
 	"confgate/internal/rawjson"
 )
@@ -114,13 +115,20 @@ func appendRawKey(dst []byte, start int, key []byte) []byte {
 // yields `{}`. Redaction only removes members, so it commutes with patching: patching a redacted document with redacted
 // changes gives the redacted result. (TestRedactionCommutes)
 func Redact(c Change, p Profile) []byte {
+	_, body := RedactInto(nil, c, p)
+	return body
+}
+
+// RedactInto is Redact in the room that there is, or else in its own, which it gives back for the next.
+func RedactInto(room []byte, c Change, p Profile) (used, body []byte) {
 	switch {
 	case p&full == full:
-		return c.Body
+		return room, c.Body
 	case !p.VisibleTopics().Has(c.Topic):
-		return []byte("{}")
+		return room, []byte("{}")
 	default:
-		return rules[c.Topic].appendRaw(make([]byte, 0, len(c.Body)), c.Body, p)
+		room = rules[c.Topic].appendRaw(slices.Grow(room[:0], len(c.Body)), c.Body, p)
+		return room, room
 	}
 }
 

@@ -35,7 +35,7 @@ type Feed struct {
 	pos       conference.Position
 	snapshots map[snapshotKey]*snapshot
 	profiles  [conference.NumProfiles]int // readers by profile
-	list      *list
+	list      list
 	pending   []*attachment // waiting for the document, or for a position
 	pacing    pacing
 
@@ -90,10 +90,9 @@ func newFeed(conf string, opts *FeedOptions, held bool) *Feed {
 	f := &Feed{
 		conf: conf, opts: opts, status: statusItem{fresh: true}, log: Status{Fresh: true},
 		done: make(chan struct{}), kick: make(chan struct{}, 1),
-		snapshots: make(map[snapshotKey]*snapshot),
 	}
 	f.pacing = newPacing(opts.WriteRate, f.nudge)
-	f.list = newList(opts.ResumeWindow, opts.WindowBytes)
+	f.list.init(opts.ResumeWindow, opts.WindowBytes)
 	now := time.Now()
 	f.holding = holding{held, now}
 	f.judge(now)
@@ -181,7 +180,7 @@ func (f *Feed) load(s *Snapshot) {
 		f.list.run++
 		f.list.push(now, &item{reset: reason}, perChange)
 	}
-	clear(f.snapshots)
+	f.snapshots = nil
 	f.documents = documents{}
 	f.state, f.pos, f.whole = replica{doc: s.Doc}, s.Position, true
 	for _, entry := range s.History {
@@ -219,9 +218,9 @@ func (f *Feed) push(now time.Time, c *content) {
 			size += c.view(conference.Profile(p)).encoded()
 		}
 	}
-	f.list.push(now, &item{content: c, last: last(c.changes)}, size)
+	f.list.push(now, &c.item, size)
 	// An older state of the epoch could set back a client that has been here before.
-	clear(f.snapshots)
+	f.snapshots = nil
 }
 
 func (f *Feed) setStatus(s Status, now time.Time) {
@@ -232,7 +231,7 @@ func (f *Feed) setStatus(s Status, now time.Time) {
 	}
 	status := f.status
 	f.list.push(now, &item{status: &status, last: f.pos.Seq}, len(bytes)+perChange)
-	clear(f.snapshots)
+	f.snapshots = nil
 }
 
 // admit answers the attachments that waited for what has come now.
@@ -350,7 +349,10 @@ func (f *Feed) snapshot(key snapshotKey) *snapshot {
 		at: f.list.tail,
 	}
 	if len(f.snapshots) >= maxSnapshots {
-		clear(f.snapshots)
+		f.snapshots = nil
+	}
+	if f.snapshots == nil {
+		f.snapshots = make(map[snapshotKey]*snapshot)
 	}
 	f.snapshots[key] = s
 	return s

@@ -119,9 +119,13 @@ func (t *tail) complain(err error) {
 
 // news looks at what the hub has left. What is owed is asked for when there is a reason to: a reading that has failed is none.
 func (t *tail) news(ctx context.Context) {
-	resync := t.mail.resync.Swap(false)
+	// Seldom is there anything, and to look costs less than to take.
+	resync := t.mail.resync.Load() && t.mail.resync.Swap(false)
 	t.owing = resync || t.owing
-	p := t.mail.pulse.Swap(nil)
+	p := t.mail.pulse.Load()
+	if p != nil {
+		p = t.mail.pulse.Swap(nil)
+	}
 	if p != nil && p.err != nil && p.asked.Before(t.read) {
 		p = nil // the log has come back since
 	}

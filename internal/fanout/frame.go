@@ -26,10 +26,9 @@ const headerRoom = 16
 
 // wire puts the header in front of a message, for which b has headerRoom free bytes.
 func wire(enc Encoder, b []byte) []byte {
-	var room [headerRoom]byte
-	head := enc.Header(room[:0], len(b)-headerRoom)
+	head := enc.Header(b[:0:headerRoom], len(b)-headerRoom)
 	at := headerRoom - len(head)
-	copy(b[at:], head)
+	copy(b[at:headerRoom], head)
 	return b[at:]
 }
 
@@ -76,8 +75,10 @@ var (
 // maxParts bounds the frames that an entry keeps for readers of some of its topics; rarer ones are made for one reader.
 const maxParts = 8
 
-// content is an entry as its readers see it: encoded once a profile, at first sight. Anybody may read it.
+// content is an entry as its readers see it: encoded once a profile, at first sight. Anybody may read it. It is one piece of
+// memory with its item, and with the only view that most have.
 type content struct {
+	item     item
 	conf     string
 	enc      Encoder
 	changes  []conference.Stamped
@@ -86,6 +87,8 @@ type content struct {
 
 	views [conference.NumProfiles]atomic.Pointer[view]
 	mu    sync.Mutex // serialises the making of views and parts; a leaf
+	first view       // the one that was made first
+	taken bool       // there is one; guarded by mu
 }
 
 // view is an entry for one profile.
@@ -113,6 +116,7 @@ type part struct {
 
 func newContent(conf string, enc Encoder, changes []conference.Stamped, received time.Time) *content {
 	c := &content{conf: conf, enc: enc, changes: changes, received: received}
+	c.item = item{content: c, last: last(changes)}
 	for _, ch := range changes {
 		if ch.Body != nil {
 			c.topics |= conference.TopicSet(ch.Topic)
@@ -139,6 +143,12 @@ func (c *content) frame(p conference.Profile, topics conference.Topics) (Frame, 
 	return c.part(v, topics), true
 }
 
+// redactions are where bodies are redacted: they are in the message then, and of no use any more.
+var redactions = sync.Pool{New: func() any { return new([]byte) }}
+
+// keptRedaction bounds those whose memory is used again, in bytes.
+const keptRedaction = 64 << 10
+
 // view encodes the entry for a profile, unless that was done.
 func (c *content) view(p conference.Profile) *view {
 	slot := &c.views[int(p)%conference.NumProfiles]
@@ -150,17 +160,26 @@ func (c *content) view(p conference.Profile) *view {
 	if v := slot.Load(); v != nil {
 		return v
 	}
-	v := new(view)
+	v := &c.first
+	if c.taken {
+		v = new(view)
+	}
+	c.taken = true
 	if v.messages = v.one[:]; len(c.changes) != len(v.one) {
 		v.messages = make([]rendered, len(c.changes))
 	}
+	room := redactions.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
 	for i, ch := range c.changes {
 		if ch.Body == nil {
 			continue
 		}
-		body := conference.Redact(ch.Change, p)
+		var body []byte
+		*room, body = conference.RedactInto(*room, ch.Change, p)
 		b := c.enc.Delta(make([]byte, headerRoom, headerRoom+len(body)+160), c.conf, ch, body)
 		v.messages[i] = rendered{b[headerRoom:], wire(c.enc, b)}
+	}
+	if cap(*room) <= keptRedaction {
+		redactions.Put(room)
 	}
 	v.all = c.pick(v, c.topics, 0)
 	slot.Store(v)

@@ -42,7 +42,7 @@ func (f *Feed) letGo(now time.Time) {
 	f.releases++
 	f.list.run++
 	f.list.push(now, &item{released: true}, perChange)
-	clear(f.snapshots)
+	f.snapshots = nil
 	f.wake()
 }
 

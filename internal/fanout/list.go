@@ -43,11 +43,10 @@ type list struct {
 	run        uint64
 }
 
-func newList(window time.Duration, limit int) *list {
+func (l *list) init(window time.Duration, limit int) {
 	anchor := &link{}
-	l := &list{head: anchor, tail: anchor, gone: &item{lost: true}}
+	l.head, l.tail, l.gone = anchor, anchor, &item{lost: true}
 	l.items.age, l.items.limit = window, limit
-	return l
 }
 
 // push appends an item, and drops what no longer fits. Dropping cuts the chain, which frees the items behind slow readers.

@@ -88,7 +88,7 @@ func BenchmarkColdReaders(b *testing.B) {
 			change := conference.Stamped{Change: conference.Change{Topic: conference.Link, Body: []byte("{}")}}
 			c := newContent("900", f.opts.Encoder, []conference.Stamped{change}, now)
 			c.view(0)
-			f.list.push(now, &item{content: c}, 1)
+			f.list.push(now, &c.item, 1)
 		}
 		for i := 0; i < len(caches); i += 64 {
 			caches[i]++
