@@ -13,6 +13,7 @@
 //   - the same frame twice changes nothing the second time: TestFullFrameTwiceChangesNothing;
 //   - redaction commutes with patching: TestRedactionCommutes;
 //   - secrets parted from a change and joined again give the change: TestSplitSecretsJoins;
+//   - an image shows the document as it was when it was taken: TestImagesShareNothing;
 //   - every field of the reference has its row: TestEveryDocumentedFieldIsKnown;
 //   - no bytes make it panic: FuzzApply.
 //
