@@ -49,6 +49,14 @@ type Checkpoint struct {
 	Secretless bool
 }
 
+// Stored is a checkpoint as a log is given it.
+type Stored struct {
+	Position
+	Prev   [NumTopics]uint64
+	Image  *Image // of the document
+	Memory []byte
+}
+
 // Errors of a log, for owners to branch on.
 var (
 	// ErrFenced: another claim was made since; this owner must stop.

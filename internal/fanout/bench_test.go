@@ -95,7 +95,7 @@ func BenchmarkRedisAppend(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	pos, err := log.Begin(b.Context(), conf, claim, conference.Checkpoint{Doc: conference.NewDoc()})
+	pos, err := log.Begin(b.Context(), conf, claim, conference.Stored{Image: conference.NewDoc().Image()})
 	if err != nil {
 		b.Fatal(err)
 	}

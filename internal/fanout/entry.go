@@ -303,7 +303,7 @@ func decodeBody(keys *Keyring, conf string, h header, body string) (entry, error
 }
 
 // packing is where a checkpoint is packed.
-type packing struct{ members, body []byte }
+type packing struct{ body []byte }
 
 // packings are those that nobody has. A checkpoint takes some hundred kilobytes for a moment, once a minute and conference.
 var packings = sync.Pool{New: func() any { return new(packing) }}
@@ -317,30 +317,14 @@ func borrowPacking() *packing {
 
 // free gives it back: nothing may refer to it any more.
 func (p *packing) free() {
-	if cap(p.members) <= keptPacking && cap(p.body) <= keptPacking {
+	if cap(p.body) <= keptPacking {
 		packings.Put(p)
 	}
 }
 
 // checkpoint encodes a checkpoint's document. What it gives lies in p.
-func (p *packing) checkpoint(keys *Keyring, conf string, pos conference.Position, doc *conference.Doc) []byte {
-	var changes []conference.Change
-	var ends []int
-	p.members = p.members[:0]
-	for t := range conference.Topic(conference.NumTopics) {
-		if !conference.StateTopics.Has(t) {
-			continue
-		}
-		var ok bool
-		if p.members, ok = doc.AppendTopic(p.members, t, conference.PII|conference.Secrets); ok {
-			changes, ends = append(changes, conference.Change{Topic: t}), append(ends, len(p.members))
-		}
-	}
-	start := 0
-	for i, end := range ends {
-		changes[i].Body, start = p.members[start:end:end], end
-	}
-	p.body = pack(p.body, keys, place{conf, forCheckpoint, pos}, changes).body
+func (p *packing) checkpoint(keys *Keyring, conf string, pos conference.Position, image *conference.Image) []byte {
+	p.body = pack(p.body, keys, place{conf, forCheckpoint, pos}, image.Members()).body
 	return p.body
 }
 

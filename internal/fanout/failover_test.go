@@ -132,7 +132,7 @@ func TestFailOverWithoutLoss(t *testing.T) {
 	if _, pos, _ := log.Claim(t.Context(), o.Conf); pos.Epoch != "" {
 		t.Errorf("a second Claim = %v, want no epoch either", pos)
 	}
-	_, err = log.Begin(t.Context(), o.Conf, claim, cp)
+	_, err = (&fanouttest.Owner{Log: log, Conf: o.Conf, Claim: claim}).BeginWith(t, cp)
 	if !errors.Is(err, conference.ErrFenced) {
 		t.Errorf("Begin under the first of two claims = %v, want ErrFenced", err)
 	}
@@ -203,7 +203,7 @@ func TestPartsAreGone(t *testing.T) {
 				}
 				cp.Position = o.Pos
 				cp.Prev[conference.Participants] = o.Pos.Seq
-				if err := log.Checkpoint(t.Context(), o.Conf, o.Claim, cp); err != nil {
+				if err := o.Store(t, cp); err != nil {
 					t.Errorf("Checkpoint = %v", err)
 				}
 				tail.Wait(t, "fresh", func(s fanouttest.Seen) bool { return s.Fresh && s.Position == o.Pos })

@@ -21,16 +21,17 @@ type Log interface {
 	// document. The zero Position and an empty document where there is none. After a lost epoch it gives what is left of the
 	// old one.
 	Load(ctx context.Context, conf string) (conference.Checkpoint, error)
-	// Begin starts a new epoch, at seq 0, with cp's document and memory as its first state. cp stays the caller's.
-	Begin(ctx context.Context, conf string, claim conference.Claim, cp conference.Checkpoint) (conference.Position, error)
+	// Begin starts a new epoch, at seq 0, with cp's document and memory as its first state. cp stays the caller's, who may free
+	// its image afterwards.
+	Begin(ctx context.Context, conf string, claim conference.Claim, cp conference.Stored) (conference.Position, error)
 	// Append adds changes, in order, where the log is at position after, and answers with the position reached. The same
 	// claim and after already done are answered as done. Without changes it only checks claim and position.
 	Append(
 		ctx context.Context, conf string, claim conference.Claim, after conference.Position, changes []conference.Change,
 	) (conference.Position, error)
 	// Checkpoint stores the state at cp.Position, and trims what lies before it and before the resume window. cp stays the
-	// caller's.
-	Checkpoint(ctx context.Context, conf string, claim conference.Claim, cp conference.Checkpoint) error
+	// caller's, who may free its image afterwards.
+	Checkpoint(ctx context.Context, conf string, claim conference.Claim, cp conference.Stored) error
 	// Hold keeps what there is of a conference from expiring, for the owner that has claimed it, until letGo is called.
 	// doubt is called, by a goroutine that it must not hold up, when the log may have lost something; the owner's next
 	// Append, which may be without changes, tells. Nothing else rests on it. That another has claimed isn't looked for.

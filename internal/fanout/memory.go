@@ -102,7 +102,7 @@ func (c *memoryConf) copy() conference.Checkpoint {
 
 // Begin implements Log.
 func (l *MemoryLog) Begin(
-	ctx context.Context, conf string, claim conference.Claim, cp conference.Checkpoint,
+	ctx context.Context, conf string, claim conference.Claim, cp conference.Stored,
 ) (conference.Position, error) {
 	if err := ctx.Err(); err != nil {
 		return conference.Position{}, fmt.Errorf("fanout: begin: %w", err)
@@ -115,7 +115,7 @@ func (l *MemoryLog) Begin(
 	}
 	c.head = conference.Checkpoint{
 		Position: conference.Position{Epoch: newEpoch()},
-		Doc:      cp.Doc.Clone(),
+		Doc:      cp.Image.Doc(),
 		Memory:   slices.Clone(cp.Memory),
 	}
 	c.done = false
@@ -195,7 +195,7 @@ func (c *memoryConf) append(
 
 // Checkpoint implements Log. The document is at hand anyway, so only the memory is news.
 func (l *MemoryLog) Checkpoint(
-	ctx context.Context, conf string, claim conference.Claim, cp conference.Checkpoint,
+	ctx context.Context, conf string, claim conference.Claim, cp conference.Stored,
 ) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("fanout: checkpoint: %w", err)

@@ -83,7 +83,7 @@ func TestSecretsLieSealedOrNowhere(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := log.Checkpoint(t.Context(), conf, o.Claim, conference.Checkpoint{Position: o.Pos, Doc: doc}); err != nil {
+			if err := o.Store(t, conference.Checkpoint{Position: o.Pos, Doc: doc}); err != nil {
 				t.Fatal(err)
 			}
 			r := raw{t, connect(t, shared.URL()), conf}
@@ -181,7 +181,7 @@ func TestKeysDiffer(t *testing.T) {
 			tail.Stop()
 			if from == "entries" {
 				cp.Doc = doc
-				if err := o.Log.Checkpoint(t.Context(), conf, o.Claim, cp); err != nil {
+				if err := o.Store(t, cp); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -33,7 +33,7 @@ type appending struct {
 	call appendCall
 	// batch is what it holds; atEnd is the state that it leads to, where a checkpoint is due.
 	batch []entry
-	atEnd *conference.Checkpoint
+	atEnd *conference.Stored
 	// calls has an append for the appender.
 	calls chan func(context.Context) message
 
@@ -186,6 +186,9 @@ func (m appended) handle(ctx context.Context, a *actor, now time.Time) {
 	if m.err != nil {
 		a.logRefused(m.err, now)
 		p.queue.giveBack(batch)
+		if atEnd != nil {
+			atEnd.Image.Free()
+		}
 		return
 	}
 	if p.retried {

@@ -39,10 +39,10 @@ type fakeLog struct {
 	asked   int // AppendSoon calls
 	calls   []string
 	epochs  int
-	appends [][]byte // every Append call as it came
-	stored  []conference.Checkpoint
-	broken  error           // a call that no session may make
-	waiters []chan struct{} // closed by the next call
+	appends [][]byte              // every Append call as it came
+	stored  []conference.Position // of checkpoints
+	broken  error                 // a call that no session may make
+	waiters []chan struct{}       // closed by the next call
 	holds   map[*func()]bool
 }
 
@@ -112,7 +112,7 @@ func withoutSecrets(doc *conference.Doc) *conference.Doc {
 	return open
 }
 
-func (l *fakeLog) Begin(_ context.Context, _ string, c conference.Claim, cp conference.Checkpoint) (conference.Position, error) {
+func (l *fakeLog) Begin(_ context.Context, _ string, c conference.Claim, cp conference.Stored) (conference.Position, error) {
 	leave, err := l.enter("begin")
 	if err != nil {
 		return conference.Position{}, err
@@ -123,7 +123,7 @@ func (l *fakeLog) Begin(_ context.Context, _ string, c conference.Claim, cp conf
 	}
 	l.epochs++
 	l.pos, l.prev = conference.Position{Epoch: fmt.Sprintf("e%d", l.epochs)}, [conference.NumTopics]uint64{}
-	l.doc, l.memory, l.changes = cp.Doc.Clone(), cp.Memory, nil
+	l.doc, l.memory, l.changes = cp.Image.Doc(), cp.Memory, nil
 	return l.pos, nil
 }
 
@@ -186,7 +186,7 @@ func (l *fakeLog) AppendSoon(
 	return taken
 }
 
-func (l *fakeLog) Checkpoint(_ context.Context, _ string, c conference.Claim, cp conference.Checkpoint) error {
+func (l *fakeLog) Checkpoint(_ context.Context, _ string, c conference.Claim, cp conference.Stored) error {
 	leave, err := l.enter("checkpoint")
 	if err != nil {
 		return err
@@ -196,7 +196,7 @@ func (l *fakeLog) Checkpoint(_ context.Context, _ string, c conference.Claim, cp
 		return conference.ErrFenced
 	}
 	if cp.Position == l.pos {
-		got, want := cp.Doc.AppendJSON(nil, conference.StateTopics, conference.Secrets|conference.PII), l.json(conference.Secrets|conference.PII)
+		got, want := cp.Image.Doc().AppendJSON(nil, conference.StateTopics, conference.Secrets|conference.PII), l.json(conference.Secrets|conference.PII)
 		if string(got) != want {
 			l.broken = errors.Join(l.broken, fmt.Errorf("checkpoint at %v holds %s, the log %s", cp.Position, got, want))
 		}
@@ -204,7 +204,7 @@ func (l *fakeLog) Checkpoint(_ context.Context, _ string, c conference.Claim, cp
 			l.broken = errors.Join(l.broken, fmt.Errorf("checkpoint at %v has prev %v, the log %v", cp.Position, cp.Prev, l.prev))
 		}
 	}
-	l.stored, l.memory = append(l.stored, cp), cp.Memory
+	l.stored, l.memory = append(l.stored, cp.Position), cp.Memory
 	return nil
 }
 

@@ -15,14 +15,14 @@ type Log interface {
 	// Load reads the state at the log's head, from the last checkpoint and what follows it. The zero Position and an empty
 	// document where there is none. After a lost epoch it gives what is left of the old one, as far as it goes.
 	Load(ctx context.Context, conf string) (conference.Checkpoint, error)
-	// Begin starts a new epoch with cp's document and memory as its first state.
-	Begin(ctx context.Context, conf string, claim conference.Claim, cp conference.Checkpoint) (conference.Position, error)
+	// Begin starts a new epoch with cp's document and memory as its first state. Nothing of cp is kept.
+	Begin(ctx context.Context, conf string, claim conference.Claim, cp conference.Stored) (conference.Position, error)
 	// Append adds changes, in order, where the log is at position after. Without changes it only says whether it is there. It answers with the position reached. ErrFenced,
 	// ErrPosition and ErrEpoch are final; after any other error it isn't known whether the append happened, and the same
 	// call with the same arguments finds out: claim and after already done is answered as done.
 	Append(ctx context.Context, conf string, claim conference.Claim, after conference.Position, changes []conference.Change) (conference.Position, error)
-	// Checkpoint stores the state at cp.Position, so that the log before it can be trimmed.
-	Checkpoint(ctx context.Context, conf string, claim conference.Claim, cp conference.Checkpoint) error
+	// Checkpoint stores the state at cp.Position, so that the log before it can be trimmed. Nothing of cp is kept.
+	Checkpoint(ctx context.Context, conf string, claim conference.Claim, cp conference.Stored) error
 	// Hold says that this session has claimed the conference, until letGo is called: what the log has of it is kept from
 	// expiring. doubt is called when the log may have lost something: an Append, without changes where there are none,
 	// finds out. Nothing rests on it but how soon an idle owner notices.

@@ -191,6 +191,7 @@ func (a *actor) begin(ctx context.Context) {
 	cp.Position, cp.Prev = conference.Position{}, [conference.NumTopics]uint64{}
 	claim := p.head.claim
 	a.spawn(ctx, func(ctx context.Context) message {
+		defer cp.Image.Free()
 		pos, err := untilAnswered(ctx, a, "begin", true, func(ctx context.Context) (conference.Position, error) {
 			return a.cfg.Log.Begin(ctx, a.cfg.Conference, claim, cp)
 		})
@@ -226,17 +227,19 @@ func (a *actor) checkpointDue(now time.Time) bool {
 }
 
 // snapshot is the state as it is, at the log's head.
-func (a *actor) snapshot() conference.Checkpoint {
-	return conference.Checkpoint{
-		Position: a.pub.head.pos, Prev: a.pub.head.prev, Doc: a.state.Doc().Clone(), Memory: a.memory(),
+func (a *actor) snapshot() conference.Stored {
+	return conference.Stored{
+		Position: a.pub.head.pos, Prev: a.pub.head.prev, Image: a.state.Doc().Image(), Memory: a.memory(),
 	}
 }
 
-func (a *actor) checkpoint(ctx context.Context, cp conference.Checkpoint) {
+// checkpoint stores a snapshot, and frees its image.
+func (a *actor) checkpoint(ctx context.Context, cp conference.Stored) {
 	p := &a.pub
 	p.checkpointing, p.dirty, p.checkpointAt = true, 0, time.Time{}
 	claim := p.head.claim
 	a.spawn(ctx, func(ctx context.Context) message {
+		defer cp.Image.Free()
 		ctx, cancel := context.WithTimeout(ctx, a.cfg.CallTimeout)
 		defer cancel()
 		if a.cfg.Tenure != nil {

@@ -62,7 +62,7 @@ func StartOwner(t *testing.T, log fanout.Log, conf string) *Owner {
 // Begin starts an epoch, with a document that has one participant.
 func (o *Owner) Begin(t *testing.T) {
 	t.Helper()
-	pos, err := o.Log.Begin(t.Context(), o.Conf, o.Claim, conference.Checkpoint{Doc: docOf(t, Set("p0", "Null"))})
+	pos, err := o.BeginWith(t, conference.Checkpoint{Doc: docOf(t, Set("p0", "Null"))})
 	if err != nil {
 		t.Fatalf("Begin: %v", err)
 	}
@@ -83,14 +83,44 @@ func (o *Owner) Append(t *testing.T, changes ...conference.Change) {
 	o.Pos = pos
 }
 
+// BeginWith starts an epoch with a state.
+func (o *Owner) BeginWith(t *testing.T, cp conference.Checkpoint) (conference.Position, error) {
+	t.Helper()
+	st := stored(cp)
+	defer spoil(st)
+	return o.Log.Begin(t.Context(), o.Conf, o.Claim, st)
+}
+
 // Checkpoint stores the state at the head.
 func (o *Owner) Checkpoint(t *testing.T, memory string) {
 	t.Helper()
 	cp := load(t, o.Log, o.Conf)
 	cp.Memory = []byte(memory)
-	if err := o.Log.Checkpoint(t.Context(), o.Conf, o.Claim, cp); err != nil {
+	if err := o.Store(t, cp); err != nil {
 		t.Fatalf("Checkpoint: %v", err)
 	}
+}
+
+// Store stores a state.
+func (o *Owner) Store(t *testing.T, cp conference.Checkpoint) error {
+	t.Helper()
+	st := stored(cp)
+	defer spoil(st)
+	return o.Log.Checkpoint(t.Context(), o.Conf, o.Claim, st)
+}
+
+func stored(cp conference.Checkpoint) conference.Stored {
+	return conference.Stored{Position: cp.Position, Prev: cp.Prev, Image: cp.Doc.Image(), Memory: cp.Memory}
+}
+
+// spoil overwrites an image before it frees it, so that a log that has kept something of it shows wrong state.
+func spoil(st conference.Stored) {
+	for _, member := range st.Image.Members() {
+		for i := range member.Body {
+			member.Body[i] = '#'
+		}
+	}
+	st.Image.Free()
 }
 
 func load(t *testing.T, log fanout.Log, conf string) conference.Checkpoint {

@@ -60,7 +60,7 @@ func testNothing(t *testing.T, open Open) {
 	}
 	_, err := log.Append(t.Context(), conf, conference.Claim{Term: 1, Nonce: "x"}, conference.Position{Epoch: "e"}, nil)
 	wantErr(t, "Append without any claim", err, conference.ErrEpoch)
-	err = log.Checkpoint(t.Context(), conf, conference.Claim{Term: 1, Nonce: "x"}, cp)
+	err = (&Owner{Log: log, Conf: conf, Claim: conference.Claim{Term: 1, Nonce: "x"}}).Store(t, cp)
 	wantErr(t, "Checkpoint without any claim", err, conference.ErrEpoch)
 	claim, pos, err := log.Claim(t.Context(), conf)
 	if err != nil || pos != (conference.Position{}) || claim.Term == 0 || claim.Nonce == "" {
@@ -103,9 +103,9 @@ func testFence(t *testing.T, open Open) {
 	wantErr(t, "Append under the old claim", err, conference.ErrFenced)
 	_, err = log.Append(t.Context(), old.Conf, old.Claim, old.Pos, nil)
 	wantErr(t, "empty Append under the old claim", err, conference.ErrFenced)
-	_, err = log.Begin(t.Context(), old.Conf, old.Claim, cp)
+	_, err = old.BeginWith(t, cp)
 	wantErr(t, "Begin under the old claim", err, conference.ErrFenced)
-	wantErr(t, "Checkpoint under the old claim", log.Checkpoint(t.Context(), old.Conf, old.Claim, cp), conference.ErrFenced)
+	wantErr(t, "Checkpoint under the old claim", old.Store(t, cp), conference.ErrFenced)
 	forged := conference.Claim{Term: claim.Term, Nonce: old.Claim.Nonce}
 	_, err = log.Append(t.Context(), old.Conf, forged, old.Pos, []conference.Change{Set("p1", "Old")})
 	wantErr(t, "Append under the same term and another nonce", err, conference.ErrFenced)
@@ -212,7 +212,7 @@ func testMemory(t *testing.T, open Open) {
 		t.Errorf("since the checkpoint: %v, want the invitation at %d", cp.Since, cp.Seq)
 	}
 	cp.Memory = []byte{0, 0xff, '\n'}
-	if err := log.Checkpoint(t.Context(), o.Conf, o.Claim, cp); err != nil {
+	if err := o.Store(t, cp); err != nil {
 		t.Fatal(err)
 	}
 	if got := load(t, log, o.Conf); string(got.Memory) != "\x00\xff\n" || len(got.Since) != 0 {
@@ -226,25 +226,25 @@ func testCheckpointPlace(t *testing.T, open Open) {
 	o.Append(t, Set("p1", "Ann"))
 	early := load(t, log, o.Conf)
 	o.Append(t, Set("p2", "Bob"))
-	if err := log.Checkpoint(t.Context(), o.Conf, o.Claim, early); err != nil {
+	if err := o.Store(t, early); err != nil {
 		t.Errorf("Checkpoint of an earlier position = %v", err)
 	}
 	// What follows the checkpoint may not go.
 	wantDoc(t, load(t, log, o.Conf).Doc, Set("p0", "Null"), Set("p1", "Ann"), Set("p2", "Bob"))
 	late := load(t, log, o.Conf)
-	if err := log.Checkpoint(t.Context(), o.Conf, o.Claim, late); err != nil {
+	if err := o.Store(t, late); err != nil {
 		t.Fatal(err)
 	}
 	// A checkpoint that is late itself replaces nothing newer.
-	if err := log.Checkpoint(t.Context(), o.Conf, o.Claim, early); err != nil {
+	if err := o.Store(t, early); err != nil {
 		t.Errorf("Checkpoint of an earlier position than the last = %v", err)
 	}
 	wantDoc(t, load(t, log, o.Conf).Doc, Set("p0", "Null"), Set("p1", "Ann"), Set("p2", "Bob"))
 	early.Seq = o.Pos.Seq + 1
-	err := log.Checkpoint(t.Context(), o.Conf, o.Claim, early)
+	err := o.Store(t, early)
 	wantErr(t, "Checkpoint of a position that the log doesn't have", err, conference.ErrEpoch)
 	early.Position = conference.Position{Epoch: "cnever", Seq: 1}
-	err = log.Checkpoint(t.Context(), o.Conf, o.Claim, early)
+	err = o.Store(t, early)
 	wantErr(t, "Checkpoint of another epoch", err, conference.ErrEpoch)
 }
 
