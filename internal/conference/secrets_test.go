@@ -85,8 +85,8 @@ func TestHidesWhatSplitsOff(t *testing.T) {
 			rt.Errorf("%s: appendSecret(%s) = %s, %v, want %v", topic, text, part, got, want)
 		}
 	})
-	if verdicts[true] < 10 || verdicts[false] < 10 {
-		t.Errorf("verdicts %v, want ten of each", verdicts)
+	if verdicts[true] == 0 || verdicts[false] == 0 {
+		t.Errorf("verdicts %v, want both", verdicts)
 	}
 }
 
