@@ -147,6 +147,31 @@ func TestStalledClientHoldsUpNobody(t *testing.T) {
 	}
 }
 
+// A wake for nothing, as by changes that the client doesn't see, sends nothing. In a busy conference it must not pass for a
+// message: the client would get no heartbeats.
+func TestWakeForNothingIsNoMessage(t *testing.T) {
+	t.Parallel()
+	src := newRoundSource(300)
+	w := loopback(t, func(c *Config) { c.Source = src })
+	subs, _ := audience(t, w, src, 1)
+	c, ok := w.srv.connections()[0].(*conn)
+	if !ok {
+		t.Fatal("the connection isn't a WebSocket's")
+	}
+	idle := func() {
+		for c.state.Load() != writerIdle {
+			runtime.Gosched()
+		}
+	}
+	idle()
+	sent := c.lastSent.Load()
+	subs[0].wake.Wake()
+	idle()
+	if now := c.lastSent.Load(); now != sent {
+		t.Errorf("a wake for nothing counts as sent %v after the last message", time.Duration(now-sent))
+	}
+}
+
 // Until the server runs, and where a socket can't be tried, connections write by goroutines of their own.
 func TestWritersBeforeRun(t *testing.T) {
 	t.Parallel()

@@ -347,7 +347,9 @@ func (c *conn) flush() bool {
 	}
 	now := c.clock()
 	if c.out.by != nil {
-		return c.written(c.out.send(), opText, now)
+		// What was held counts as sent since then. A wake for nothing sends nothing: it must not put off a heartbeat.
+		err := c.out.send()
+		return err == nil || c.written(err, opText, now)
 	}
 	return !c.out.blocked() || c.written(c.out.writeRest(now), opText, now)
 }
