@@ -172,6 +172,30 @@ func TestWakeForNothingIsNoMessage(t *testing.T) {
 	}
 }
 
+// A subscription that has ended is let go, also where its client stays: with it the feed's document would be kept.
+func TestEndedSubscriptionIsLetGo(t *testing.T) {
+	t.Parallel()
+	w := loopback(t, nil)
+	c, sub := w.follow()
+	gone := make(chan struct{})
+	runtime.AddCleanup(sub, func(gone chan struct{}) { close(gone) }, gone)
+	c.send(`{"type":"unsubscribe","conference":"900"}`)
+	c.next()
+	deadline := time.After(w.waits)
+	for {
+		runtime.GC()
+		select {
+		case <-gone:
+			c.alive()
+			return
+		case <-deadline:
+			t.Fatal("the connection keeps a subscription that has ended")
+		default:
+			runtime.Gosched()
+		}
+	}
+}
+
 // Until the server runs, and where a socket can't be tried, connections write by goroutines of their own.
 func TestWritersBeforeRun(t *testing.T) {
 	t.Parallel()

@@ -229,7 +229,9 @@ func (c *conn) attach(it item) {
 
 // detach ends the i-th subscription.
 func (c *conn) detach(i int) {
-	c.subs[i].sub.Close()
+	l := c.subs[i]
+	l.sub.Close()
+	l.sub = nil // l may be a part of the connection, which goes on: the feed shall not
 	c.subs = slices.Delete(c.subs, i, i+1)
 	c.s.cfg.Metrics.Subscriptions(-1)
 }
