@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -131,5 +132,26 @@ func TestReaderWaitsForWriter(t *testing.T) {
 		for i := range all {
 			c.want(fmt.Sprintf(`{"type":"pong","id":"%d"}`, i))
 		}
+	})
+}
+
+// A reader that is held up goes on when its client is given up, though nobody takes what it waits for: else the connection
+// would stay for ever.
+func TestHeldUpReaderIsLetGo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newConn(New(Config{Source: newFakeSource(), Auth: Anyone{}}), Identity{})
+		nc, peer := net.Pipe()
+		defer func() { _ = peer.Close() }()
+		c.nc = nc
+		c.queue = make([]item, maxQueue)
+		held := make(chan struct{})
+		go func() {
+			c.waitForWriter()
+			close(held)
+		}()
+		synctest.Wait()
+		c.written(errStalled, opText, time.Now())
+		<-held
 	})
 }

@@ -171,12 +171,17 @@ func (c *conn) take() []item {
 	c.queue = nil
 	c.mu.Unlock()
 	if len(items) > 0 {
-		select {
-		case c.space <- struct{}{}:
-		default: // it has been told already
-		}
+		c.letRead()
 	}
 	return items
+}
+
+// letRead has a reader that waits for the writer look again.
+func (c *conn) letRead() {
+	select {
+	case c.space <- struct{}{}:
+	default: // it has been told already
+	}
 }
 
 // do does one item.
@@ -384,9 +389,11 @@ func (c *conn) written(err error, op byte, now time.Time) bool {
 	return true
 }
 
-// hush lets go of everything that is only there to be sent.
+// hush lets go of everything that is only there to be sent. The cause is known: a reader that waits for room need not, and
+// nobody may take the queue any more.
 func (c *conn) hush() {
 	c.mute = true
+	c.letRead()
 	for len(c.subs) > 0 {
 		c.detach(len(c.subs) - 1)
 	}
