@@ -136,7 +136,7 @@ func (a *actor) run(ctx context.Context) error {
 		if !a.leaving.frozen {
 			next = earlier(next, a.pub.due(now))
 		}
-		if !next.Equal(wake) || !next.After(now) {
+		if next = byTimer(next, now); !next.Equal(wake) || !next.After(now) {
 			wake = next
 			timer.Reset(next.Sub(now))
 		}
@@ -144,6 +144,10 @@ func (a *actor) run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// byTimer is a time by the clock that timers go by. One that a document tells, like a conference's end, is by the wall's alone:
+// where that is set back, the timer has run out before the time has come, and has to be set anew.
+func byTimer(t, now time.Time) time.Time { return now.Add(t.Sub(now)) }
 
 // nudge wakes the actor: it looks after everything. Where its mail is full it is awake.
 func (a *actor) nudge() {

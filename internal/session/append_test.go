@@ -185,3 +185,15 @@ func TestOfferAwaitsTheAnswer(t *testing.T) {
 		}
 	})
 }
+
+// A timer goes by another clock than what tells when a conference has ended: set back, that one would have run out in vain.
+func TestTimersGoByTheirOwnClock(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	want := now.Add(time.Minute)
+	for _, at := range []time.Time{want, want.Round(0)} { // by both clocks, and by the wall's alone
+		if got := byTimer(at, now); got.String() != want.String() { // which tells both
+			t.Errorf("byTimer(%v) = %v, want %v", at, got, want)
+		}
+	}
+}
