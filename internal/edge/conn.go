@@ -222,8 +222,7 @@ func (c *conn) tick(now time.Time, quiet time.Duration) (wait time.Duration) {
 	silence := now.Sub(c.s.started) - time.Duration(c.lastSent.Load())
 	if silence >= quiet {
 		c.beat.Store(true)
-		c.errands.Store(true)
-		c.kick()
+		c.errand()
 	}
 	return min(wait, quiet-silence)
 }
@@ -244,8 +243,7 @@ func (c *conn) control(frame []byte) {
 		c.echo = payload
 	}
 	c.mu.Unlock()
-	c.errands.Store(true)
-	c.kick()
+	c.errand()
 }
 
 // read takes a message; an error is why the connection is over.

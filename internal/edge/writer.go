@@ -75,9 +75,14 @@ func (c *conn) enqueue(it item) bool {
 	}
 	c.queue = append(c.queue, it)
 	c.mu.Unlock()
+	c.errand()
+	return true
+}
+
+// errand has the writer look at queue, pong and beat.
+func (c *conn) errand() {
 	c.errands.Store(true)
 	c.kick()
-	return true
 }
 
 // kick starts the writer if it isn't running. It takes no lock and never blocks: feeds call it for each of their readers.
