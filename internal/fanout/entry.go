@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"unsafe"
 
 	"confgate/internal/conference"
@@ -302,33 +301,17 @@ func decodeBody(keys *Keyring, conf string, h header, body string) (entry, error
 	return e, nil
 }
 
-// packing is where a checkpoint is packed.
-type packing struct{ body []byte }
+// packings are where checkpoints are packed, each of which takes some hundred kilobytes for a moment, once a minute and
+// conference.
+var packings = rooms{most: 1 << 20}
 
-// packings are those that nobody has. A checkpoint takes some hundred kilobytes for a moment, once a minute and conference.
-var packings = sync.Pool{New: func() any { return new(packing) }}
-
-// keptPacking bounds those whose memory is used again, in bytes.
-const keptPacking = 1 << 20
-
-func borrowPacking() *packing {
-	return packings.Get().(*packing) //nolint:forcetypeassert // the pool holds nothing else
+// packCheckpoint encodes a checkpoint's document in r.
+func packCheckpoint(r *room, keys *Keyring, conf string, pos conference.Position, image *conference.Image) []byte {
+	r.bytes = pack(r.bytes, keys, place{conf, forCheckpoint, pos}, image.Members()).body
+	return r.bytes
 }
 
-// free gives it back: nothing may refer to it any more.
-func (p *packing) free() {
-	if cap(p.body) <= keptPacking {
-		packings.Put(p)
-	}
-}
-
-// checkpoint encodes a checkpoint's document. What it gives lies in p.
-func (p *packing) checkpoint(keys *Keyring, conf string, pos conference.Position, image *conference.Image) []byte {
-	p.body = pack(p.body, keys, place{conf, forCheckpoint, pos}, image.Members()).body
-	return p.body
-}
-
-// unpackCheckpoint undoes packing.checkpoint.
+// unpackCheckpoint undoes packCheckpoint.
 func unpackCheckpoint(
 	keys *Keyring, conf string, pos conference.Position, body []byte,
 ) (*conference.Doc, unpacked, error) {

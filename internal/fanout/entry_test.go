@@ -260,9 +260,9 @@ func BenchmarkCheckpoint(b *testing.B) {
 	keys := testKeys(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		image, p := doc.Image(), borrowPacking()
-		p.checkpoint(keys, "c", conference.Position{}, image)
-		p.free()
+		image, p := doc.Image(), packings.borrow()
+		packCheckpoint(p, keys, "c", conference.Position{}, image)
+		packings.giveBack(p)
 		image.Free()
 	}
 }

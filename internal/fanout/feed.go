@@ -348,10 +348,7 @@ func (f *Feed) snapshot(key snapshotKey) *snapshot {
 		},
 		at: f.list.tail,
 	}
-	if len(f.snapshots) >= maxSnapshots {
-		f.snapshots = nil
-	}
-	if f.snapshots == nil {
+	if f.snapshots == nil || len(f.snapshots) >= maxSnapshots {
 		f.snapshots = make(map[snapshotKey]*snapshot)
 	}
 	f.snapshots[key] = s

@@ -144,10 +144,7 @@ func (c *content) frame(p conference.Profile, topics conference.Topics) (Frame, 
 }
 
 // redactions are where bodies are redacted: they are in the message then, and of no use any more.
-var redactions = sync.Pool{New: func() any { return new([]byte) }}
-
-// keptRedaction bounds those whose memory is used again, in bytes.
-const keptRedaction = 64 << 10
+var redactions = rooms{most: 64 << 10}
 
 // view encodes the entry for a profile, unless that was done.
 func (c *content) view(p conference.Profile) *view {
@@ -168,19 +165,17 @@ func (c *content) view(p conference.Profile) *view {
 	if v.messages = v.one[:]; len(c.changes) != len(v.one) {
 		v.messages = make([]rendered, len(c.changes))
 	}
-	room := redactions.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
+	room := redactions.borrow()
 	for i, ch := range c.changes {
 		if ch.Body == nil {
 			continue
 		}
 		var body []byte
-		*room, body = conference.RedactInto(*room, ch.Change, p)
+		room.bytes, body = conference.RedactInto(room.bytes, ch.Change, p)
 		b := c.enc.Delta(make([]byte, headerRoom, headerRoom+len(body)+160), c.conf, ch, body)
 		v.messages[i] = rendered{b[headerRoom:], wire(c.enc, b)}
 	}
-	if cap(*room) <= keptRedaction {
-		redactions.Put(room)
-	}
+	redactions.giveBack(room)
 	v.all = c.pick(v, c.topics, 0)
 	slot.Store(v)
 	return v

@@ -125,9 +125,9 @@ func (l *RedisLog) Begin(
 	ctx context.Context, conf string, claim conference.Claim, cp conference.Stored,
 ) (conference.Position, error) {
 	pos := conference.Position{Epoch: newEpoch()}
-	p := borrowPacking()
-	defer p.free()
-	body := p.checkpoint(l.keys, conf, pos, cp.Image)
+	p := packings.borrow()
+	defer packings.giveBack(p)
+	body := packCheckpoint(p, l.keys, conf, pos, cp.Image)
 	answer := l.begin.Run(ctx, l.client, keysOf(conf),
 		claim.Term, claim.Nonce, pos.Epoch, body, cp.Memory, l.ttl, l.publish, channelOf(conf))
 	if _, err := l.outcome(answer); err != nil {
@@ -231,9 +231,9 @@ func (c *appendCall) outcome(cmd *redis.Cmd) (conference.Position, error) {
 func (l *RedisLog) Checkpoint(
 	ctx context.Context, conf string, claim conference.Claim, cp conference.Stored,
 ) error {
-	p := borrowPacking()
-	defer p.free()
-	body := p.checkpoint(l.keys, conf, cp.Position, cp.Image)
+	p := packings.borrow()
+	defer packings.giveBack(p)
+	body := packCheckpoint(p, l.keys, conf, cp.Position, cp.Image)
 	answer := l.checkpoint.Run(ctx, l.client, keysOf(conf),
 		claim.Term, claim.Nonce, cp.Epoch, cp.Seq, formatPrev(cp.Prev), body, cp.Memory, l.ttl,
 		max(l.opts.ResumeWindow, 0).Milliseconds(), l.opts.WindowBytes)
