@@ -134,9 +134,12 @@ func (f *fleet) startReaders(t *testing.T, secret string) {
 		for k := range f.plan.readers {
 			for j, conf := range f.confs {
 				r := &reader{home: i}
+				// The race detector makes checking every message so dear that readers and provider, who share a process,
+				// can't keep up; then links miss heartbeats, which makes more messages. Without it the same messages are checked.
+				unchecked := k > 0 || raceEnabled
 				r.Reader = &oracletest.Reader{
 					Name: fmt.Sprintf("reader %d of gw-%d", j+k*len(f.confs), i), Conference: conf, Scopes: scopes[(i+j)%len(scopes)],
-					Endpoint: f.endpoint(i), Secret: secret, Nudge: f.nudge, Unchecked: k > 0,
+					Endpoint: f.endpoint(i), Secret: secret, Nudge: f.nudge, Unchecked: unchecked,
 					Update: func(m *watch.Message) {
 						if m.Type != "status" {
 							r.silence.heard()
