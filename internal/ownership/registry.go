@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 )
@@ -41,26 +40,43 @@ type listing struct {
 	generation uint64
 }
 
+// entry is a conference as callers see it; false: it isn't the fleet's any more.
+func (a *actor) entry(id string, c *conf) (Conference, bool) {
+	named := slices.ContainsFunc(c.rec.namers, a.alive)
+	if !named && !c.rec.stored {
+		return Conference{}, false
+	}
+	return Conference{ID: id, Worker: a.workers[c.rec.owner].info.Worker, Flags: named, Stored: c.rec.stored}, true
+}
+
 // publishListing makes what is known visible to callers, and tells those who waited for it.
 func (a *actor) publishListing(now time.Time) {
-	l := &listing{byID: make(map[string]Conference, len(a.confs))}
+	room := 0
 	for _, p := range a.workers {
 		if !p.info.Draining {
-			l.room += p.info.Max
+			room += p.info.Max
 		}
 	}
+	old := a.w.listing.Load()
+	listed, same := 0, old.byID != nil
 	for id, c := range a.confs {
-		named := slices.ContainsFunc(c.rec.namers, a.alive)
-		if !named && !c.rec.stored {
+		entry, ok := a.entry(id, c)
+		if !ok {
 			continue
 		}
-		l.byID[id] = Conference{ID: id, Worker: a.workers[c.rec.owner].info.Worker, Flags: named, Stored: c.rec.stored}
+		listed++
+		same = same && old.byID[id] == entry
 		if !a.cfg.OnDemand || now.Before(c.demandUntil) {
-			l.room--
+			room--
 		}
 	}
-	if old := a.w.listing.Load(); old.byID == nil || old.room != l.room || !maps.Equal(old.byID, l.byID) {
-		l.generation = old.generation + 1
+	if !same || listed != len(old.byID) || room != old.room {
+		l := &listing{byID: make(map[string]Conference, listed), room: room, generation: old.generation + 1}
+		for id, c := range a.confs {
+			if entry, ok := a.entry(id, c); ok {
+				l.byID[id] = entry
+			}
+		}
 		a.w.listing.Store(l)
 	}
 	for _, w := range a.answered {
