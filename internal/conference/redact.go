@@ -82,6 +82,9 @@ func (r *rule) appendRaw(dst, v []byte, p Profile) []byte {
 		start := len(dst)
 		c := rawjson.Walk(v)
 		for val, ok := c.Element(); ok; val, ok = c.Element() {
+			if !r.each.sees(p) {
+				continue
+			}
 			if len(dst) > start {
 				dst = append(dst, ',')
 			}
@@ -161,9 +164,11 @@ func (r *rule) hides(v []byte) bool {
 			}
 		}
 		return false
-	default:
+	case rawjson.IsObject(v):
 		c := rawjson.Walk(v)
 		return r.hidesMember(&c)
+	default:
+		return !rawjson.Null(v) // a scalar where the rules know an object
 	}
 }
 

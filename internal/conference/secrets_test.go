@@ -59,6 +59,9 @@ func secretInside(r *rule, v []byte) bool {
 		}
 		return inside
 	}
+	if !rawjson.IsObject(v) && !rawjson.Null(v) {
+		return true // no rule lists what such a value would be
+	}
 	for key, val, ok := c.Member(); ok; key, val, ok = c.Member() {
 		inside = inside || secretInside(r.under(string(key)), val)
 	}
@@ -87,6 +90,26 @@ func TestHidesWhatSplitsOff(t *testing.T) {
 	})
 	if verdicts[true] == 0 || verdicts[false] == 0 {
 		t.Errorf("verdicts %v, want both", verdicts)
+	}
+}
+
+// A list or a scalar where the rules know an object is nothing that they list.
+func TestStrangeShapesAreHidden(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{`{"extra":["unlisted"]}`, `{"extra":"unlisted"}`, `{"owner":[["unlisted"]]}`, `{"extra":{"basic":["unlisted"]}}`} {
+		c := Change{Topic: Info, Body: []byte(body)}
+		for _, p := range []Profile{0, PII} {
+			if got := Redact(c, p); strings.Contains(string(got), "unlisted") {
+				t.Errorf("Redact(%s, %d) = %s", body, p, got)
+			}
+		}
+		open, secret := SplitSecrets(c)
+		if strings.Contains(string(open), "unlisted") {
+			t.Errorf("open part of %s = %s", body, open)
+		}
+		if whole, err := JoinSecrets(Info, open, secret); err != nil || string(whole) != body {
+			t.Errorf("parted and joined %s = %s, %v", body, whole, err)
+		}
 	}
 }
 
