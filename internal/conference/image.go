@@ -6,9 +6,15 @@ import "sync"
 // a checkpoint of a busy conference is some hundred kilobytes. One goroutine has it at a time.
 type Image struct{ room *imageRoom } // nil once it is freed, so that no later image can be touched through it
 
+// Part is a member of a document, parted as SplitSecrets parts the change that makes it of nothing.
+type Part struct {
+	Topic        Topic
+	Open, Secret []byte
+}
+
 type imageRoom struct {
-	text    []byte
-	members []Change // their bodies lie in text
+	open, secret []byte
+	parts        []Part // which lie in open and secret
 }
 
 // imageRooms are those that nobody has.
@@ -20,31 +26,48 @@ const keptImage = 1 << 20
 // Image takes an image of the document. Who has it frees it; one that is forgotten is left to the collector.
 func (d *Doc) Image() *Image {
 	r := imageRooms.Get().(*imageRoom) //nolint:forcetypeassert // the pool holds nothing else
-	r.text, r.members = r.text[:0], r.members[:0]
-	var ends [Invites]int
+	r.open, r.secret, r.parts = r.open[:0], r.secret[:0], r.parts[:0]
 	for t := range Invites {
-		var ok bool
-		if r.text, ok = d.AppendTopic(r.text, t, full); ok {
-			ends[len(r.members)] = len(r.text)
-			r.members = append(r.members, Change{Topic: t})
+		v := d.topics[t]
+		if !v.exists() {
+			continue
 		}
+		r.open, r.secret, _ = rules[t].split(r.open, r.secret, v)
+		// The memory moves while it grows: of these only the ends are true.
+		r.parts = append(r.parts, Part{t, r.open, r.secret})
 	}
-	start := 0 // text has moved while it grew
-	for i := range r.members {
-		r.members[i].Body, start = r.text[start:ends[i]:ends[i]], ends[i]
+	openFrom, secretFrom := 0, 0
+	for i := range r.parts {
+		p := &r.parts[i]
+		p.Open, openFrom = cut(r.open, openFrom, len(p.Open))
+		p.Secret, secretFrom = cut(r.secret, secretFrom, len(p.Secret))
 	}
 	return &Image{r}
 }
 
-// Members are the document's members, each as a change from nothing, in document order. They are the image's: whoever keeps
-// one copies it.
-func (m *Image) Members() []Change { return m.room.members }
+// cut is text between two places, nil where nothing is, and the end of it.
+func cut(text []byte, from, to int) ([]byte, int) {
+	if from == to {
+		return nil, to
+	}
+	return text[from:to:to], to
+}
+
+// Parts are the document's members, in document order. They are the image's: whoever keeps one copies it.
+func (m *Image) Parts() []Part { return m.room.parts }
 
 // Doc is a document that says what the image shows.
 func (m *Image) Doc() *Doc {
 	d := NewDoc()
-	for _, c := range m.room.members {
-		d.topics[c.Topic] = parse(c.Body)
+	for _, p := range m.room.parts {
+		switch {
+		case p.Open == nil:
+			d.topics[p.Topic] = parse(p.Secret)
+		case p.Secret == nil:
+			d.topics[p.Topic] = parse(p.Open)
+		default:
+			d.topics[p.Topic] = mergePatch(parse(p.Open), p.Secret) // no value of a document is null
+		}
 	}
 	return d
 }
@@ -52,7 +75,7 @@ func (m *Image) Doc() *Doc {
 // Free gives the image's memory back: nobody may have its members any more. Freeing it again does nothing.
 func (m *Image) Free() {
 	r := m.room
-	if m.room = nil; r != nil && cap(r.text) <= keptImage {
+	if m.room = nil; r != nil && cap(r.open)+cap(r.secret) <= keptImage {
 		imageRooms.Put(r)
 	}
 }

@@ -5,6 +5,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"confgate/internal/rawjson"
 )
 
 // An image shows the document as it was, whatever becomes of the document and of other images; what becomes of an image
@@ -28,9 +30,11 @@ func TestImagesShareNothing(t *testing.T) {
 			parsed[i] = m.Doc()
 		}
 		for _, m := range images {
-			for _, c := range m.Members() {
-				for i := range c.Body {
-					c.Body[i] = '#'
+			for _, p := range m.Parts() {
+				for _, text := range [][]byte{p.Open, p.Secret} {
+					for i := range text {
+						text[i] = '#'
+					}
 				}
 			}
 			m.Free()
@@ -44,6 +48,43 @@ func TestImagesShareNothing(t *testing.T) {
 			rt.Fatalf("document after its images were freed = %s, want %s", got, jsonOf(s.Doc()))
 		}
 	})
+}
+
+// An image is parted as the changes are that make its document of nothing.
+func TestImagePartsSecrets(t *testing.T) {
+	t.Parallel()
+	open, secret := 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		s := New("c")
+		history(rt, s, func([]Change) {})
+		d := s.Doc()
+		// What no provider has sent yet: any shape where the rules know one.
+		for topic := range Invites {
+			if text := shaped(rt, rules[topic], 0); rapid.Bool().Draw(rt, "strange topic") && rawjson.IsObject([]byte(text)) {
+				d.topics[topic] = parse([]byte(text))
+			}
+		}
+		var want []Part
+		for topic := range Invites {
+			if body, ok := d.AppendTopic(nil, topic, full); ok {
+				p := Part{Topic: topic}
+				p.Open, p.Secret = SplitSecrets(Change{Topic: topic, Body: body})
+				want = append(want, p)
+				open, secret = open+min(len(p.Open), 1), secret+min(len(p.Secret), 1)
+			}
+		}
+		m := d.Image()
+		if diff := cmp.Diff(want, m.Parts()); diff != "" {
+			rt.Errorf("parts of %s (-want +got):\n%s", jsonOf(d), diff)
+		}
+		if diff := cmp.Diff(jsonOf(d), jsonOf(m.Doc())); diff != "" {
+			rt.Errorf("the image's document (-want +got):\n%s", diff)
+		}
+		m.Free()
+	})
+	if open == 0 || secret == 0 {
+		t.Errorf("%d open parts, %d secret ones, want both", open, secret)
+	}
 }
 
 // What one has freed can't be freed again where another has it meanwhile.

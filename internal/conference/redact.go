@@ -225,6 +225,43 @@ func (r *rule) appendSecret(dst, v []byte) ([]byte, bool) {
 	return append(dst, '}'), true
 }
 
+// split does at once to a value of which a reader with PII may see something what Redact and appendSecret do to its text.
+func (r *rule) split(open, secret []byte, v value) (opened, hidden []byte, found bool) {
+	switch {
+	case r.leaf:
+		return v.append(open), secret, false
+	case v.obj == nil && r.hides(v.raw):
+		return r.appendRaw(open, v.raw, PII), append(secret, v.raw...), true
+	case v.obj == nil:
+		return append(open, v.raw...), secret, false
+	}
+	undo := len(secret)
+	open, secret = append(open, '{'), append(secret, '{')
+	startOpen, startSecret := len(open), len(secret)
+	for i := range v.obj.members {
+		m := &v.obj.members[i]
+		kid := r.under(m.key)
+		if !kid.sees(PII) {
+			secret, found = m.val.append(appendKey(secret, startSecret, m.key)), true
+			continue
+		}
+		open = appendKey(open, startOpen, m.key)
+		if kid.leaf {
+			open = m.val.append(open)
+			continue
+		}
+		before, some := len(secret), false
+		if open, secret, some = kid.split(open, appendKey(secret, startSecret, m.key), m.val); !some {
+			secret = secret[:before]
+		}
+		found = found || some
+	}
+	if !found {
+		return append(open, '}'), secret[:undo], false
+	}
+	return append(open, '}'), append(secret, '}'), true
+}
+
 // JoinSecrets puts together what SplitSecrets parted.
 func JoinSecrets(t Topic, open, secret []byte) ([]byte, error) {
 	switch {

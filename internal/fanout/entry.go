@@ -91,43 +91,68 @@ func (p place) associated() []byte {
 	return fmt.Appendf(nil, "%s\x00%s\x00%s/%d", p.conf, p.purpose, p.Epoch, p.Seq)
 }
 
-// pack encodes changes, in the room that there is or else in its own. A nil keyring leaves secrets out. An event that is
-// nothing else only takes its place then, so that an owner can tell where its append leads; it isn't part of its topic's
-// chain.
-func pack(room []byte, keys *Keyring, at place, changes []conference.Change) packed {
-	size := 64
-	for _, c := range changes {
-		size += len(c.Body) + 16
-	}
-	p := packed{body: append(slices.Grow(room[:0], size), bodyVersion, 0)}
-	p.body = binary.AppendUvarint(p.body, uint64(len(changes)))
-	var secrets []byte
-	for i, c := range changes {
-		clear, secret := conference.SplitSecrets(c)
-		switch {
-		case secret == nil:
-		case keys == nil:
-			p.body[1] |= flagSecretless
-		default:
-			secrets = binary.AppendUvarint(secrets, uint64(i))
-			secrets = appendBytes(secrets, secret)
-		}
-		p.body = append(p.body, byte(c.Topic))
-		p.body = binary.AppendVarint(p.body, c.Time)
-		if clear == nil {
-			p.body = append(p.body, 0)
-		} else {
-			p.body = binary.AppendUvarint(p.body, uint64(len(clear))+1)
-			p.body = append(p.body, clear...)
-		}
-		if clear != nil || keys != nil {
-			p.topics[c.Topic] = i + 1
-		}
-	}
-	if len(secrets) > 0 {
-		p.body = keys.Seal(p.body, secrets, at.associated())
-	}
+// packing is a body that is being encoded.
+type packing struct {
+	packed
+	keys    *Keyring
+	n       int // parts that are in it
+	secrets []byte
+}
+
+// startPacking begins a body of n parts, of size bytes or a little more, in the room that there is or else in its own. A nil
+// keyring leaves secrets out.
+func startPacking(room []byte, keys *Keyring, n, size int) packing {
+	p := packing{keys: keys}
+	p.body = append(slices.Grow(room[:0], 64+size+16*n), bodyVersion, 0)
+	p.body = binary.AppendUvarint(p.body, uint64(n))
 	return p
+}
+
+// add encodes a part. An event that is nothing but secret only takes its place where there is no keyring, so that an owner
+// can tell where its append leads; it isn't part of its topic's chain.
+func (p *packing) add(part conference.Part, time int64) {
+	switch {
+	case part.Secret == nil:
+	case p.keys == nil:
+		p.body[1] |= flagSecretless
+	default:
+		p.secrets = binary.AppendUvarint(p.secrets, uint64(p.n))
+		p.secrets = appendBytes(p.secrets, part.Secret)
+	}
+	p.n++
+	p.body = append(p.body, byte(part.Topic))
+	p.body = binary.AppendVarint(p.body, time)
+	if part.Open == nil {
+		p.body = append(p.body, 0)
+	} else {
+		p.body = binary.AppendUvarint(p.body, uint64(len(part.Open))+1)
+		p.body = append(p.body, part.Open...)
+	}
+	if part.Open != nil || p.keys != nil {
+		p.topics[part.Topic] = p.n
+	}
+}
+
+// finish seals the secrets for their place.
+func (p *packing) finish(at place) packed {
+	if len(p.secrets) > 0 {
+		p.body = p.keys.Seal(p.body, p.secrets, at.associated())
+	}
+	return p.packed
+}
+
+// pack encodes changes.
+func pack(room []byte, keys *Keyring, at place, changes []conference.Change) packed {
+	size := 0
+	for _, c := range changes {
+		size += len(c.Body)
+	}
+	p := startPacking(room, keys, len(changes), size)
+	for _, c := range changes {
+		open, secret := conference.SplitSecrets(c)
+		p.add(conference.Part{Topic: c.Topic, Open: open, Secret: secret}, c.Time)
+	}
+	return p.finish(at)
 }
 
 func appendBytes(dst, b []byte) []byte {
@@ -307,7 +332,15 @@ var packings = rooms{most: 1 << 20}
 
 // packCheckpoint encodes a checkpoint's document in r.
 func packCheckpoint(r *room, keys *Keyring, conf string, pos conference.Position, image *conference.Image) []byte {
-	r.bytes = pack(r.bytes, keys, place{conf, forCheckpoint, pos}, image.Members()).body
+	size := 0
+	for _, part := range image.Parts() {
+		size += len(part.Open)
+	}
+	p := startPacking(r.bytes, keys, len(image.Parts()), size)
+	for _, part := range image.Parts() {
+		p.add(part, 0)
+	}
+	r.bytes = p.finish(place{conf, forCheckpoint, pos}).body
 	return r.bytes
 }
 

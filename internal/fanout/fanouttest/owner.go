@@ -115,9 +115,11 @@ func stored(cp conference.Checkpoint) conference.Stored {
 
 // spoil overwrites an image before it frees it, so that a log that has kept something of it shows wrong state.
 func spoil(st conference.Stored) {
-	for _, member := range st.Image.Members() {
-		for i := range member.Body {
-			member.Body[i] = '#'
+	for _, part := range st.Image.Parts() {
+		for _, text := range [][]byte{part.Open, part.Secret} {
+			for i := range text {
+				text[i] = '#'
+			}
 		}
 	}
 	st.Image.Free()
