@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"time"
@@ -17,10 +18,12 @@ import (
 )
 
 const (
-	// every is between two looks at the heap: it grows for minutes after a start, and hardly later.
+	// every is between two looks for a collection of garbage. Between collections nothing is done: what the heap grows by
+	// then is mostly garbage, and is written from end to end, for which pages of any size do.
 	every = 10 * time.Second
-	// pause is between two pieces. Each takes the kernel about a millisecond, in which the process gets no new memory.
-	pause = 10 * time.Millisecond
+	// share is how much longer than a piece took the pause after it is, so that all takes a quarter of a core at the most. A
+	// piece takes the kernel one to five milliseconds, in which the process gets no new memory.
+	share = 3
 	// least is the heap that is worth it, in bytes: the processor knows the addresses of a smaller one anyway.
 	least = 64 << 20
 )
@@ -42,12 +45,18 @@ func Run(ctx context.Context) error {
 	defer func() { _ = h.pagemap.Close() }()
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
+	var seen uint64
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
+		n := collections()
+		if n == seen {
+			continue
+		}
+		seen = n
 		begin, end, err := h.bounds()
 		if err == nil && end-begin >= least {
 			err = h.collapse(ctx, begin, end)
@@ -56,6 +65,13 @@ func Run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// collections is how often garbage was collected.
+func collections() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }
 
 // open finds out how the kernel does it.
@@ -114,6 +130,7 @@ func (h *heap) collapse(ctx context.Context, begin, end uintptr) error {
 		case h.made[at]:
 			continue
 		}
+		started := time.Now()
 		_, _, errno := unix.Syscall(unix.SYS_MADVISE, at, h.piece, unix.MADV_COLLAPSE)
 		switch errno {
 		case 0:
@@ -126,7 +143,7 @@ func (h *heap) collapse(ctx context.Context, begin, end uintptr) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(pause):
+		case <-time.After(share * time.Since(started)):
 		}
 	}
 	return nil
