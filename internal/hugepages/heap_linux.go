@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// every is between two looks for a collection of garbage. Between collections nothing is done: what the heap grows by
-	// then is mostly garbage, and is written from end to end, for which pages of any size do.
+	// every is between two looks whether garbage was collected. Between collections nothing is done: what the heap grows by
+	// then is mostly garbage.
 	every = 10 * time.Second
 	// share is how much longer than a piece took the pause after it is, so that all takes a quarter of a core at the most. A
 	// piece takes the kernel one to five milliseconds, in which the process gets no new memory.
@@ -52,13 +52,15 @@ func Run(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		n := collections()
-		if n == seen {
+		collections, lasting := collected()
+		if collections == seen {
 			continue
 		}
-		seen = n
+		seen = collections
 		begin, end, err := h.bounds()
-		if err == nil && end-begin >= least {
+		// The runtime fills a heap from its low end. What lies beyond as much as has lasted is written from end to end and
+		// then dropped, for which pages of any size do.
+		if end = min(end, begin+lasting); err == nil && end-begin >= least {
 			err = h.collapse(ctx, begin, end)
 		}
 		if err != nil {
@@ -67,11 +69,13 @@ func Run(ctx context.Context) error {
 	}
 }
 
-// collections is how often garbage was collected.
-func collections() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
+// collected is how often garbage was collected, and how many bytes the last collection left.
+func collected() (times uint64, left uintptr) {
+	samples := []metrics.Sample{
+		{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"},
+	}
+	metrics.Read(samples)
+	return samples[0].Value.Uint64(), uintptr(samples[1].Value.Uint64() + samples[2].Value.Uint64())
 }
 
 // open finds out how the kernel does it.

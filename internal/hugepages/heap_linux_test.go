@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -168,5 +169,21 @@ func TestHeapIsTheSame(t *testing.T) {
 	}
 	if len(h.made) == 0 {
 		t.Error("no huge page was made of a full heap")
+	}
+}
+
+// Not in parallel: what the others allocate would count.
+func TestCollected(t *testing.T) { //nolint:paralleltest // see above
+	kept := make([]byte, 96<<20)
+	runtime.GC()
+	times, with := collected()
+	if with < 96<<20 {
+		t.Errorf("%d bytes are left beside 96 MiB that are in use", with)
+	}
+	runtime.KeepAlive(kept)
+	runtime.GC()
+	again, without := collected()
+	if again <= times || without > with-90<<20 {
+		t.Errorf("%d bytes are left of %d, without 96 MiB, by collection %d after %d", without, with, again, times)
 	}
 }
