@@ -12,8 +12,10 @@
 //   - a document and the changes after it give the later document: TestChangesRebuildTheDocument;
 //   - the same frame twice changes nothing the second time: TestFullFrameTwiceChangesNothing;
 //   - redaction commutes with patching: TestRedactionCommutes;
+//   - what the rules know as an object and isn't one is hidden: TestStrangeShapesAreHidden;
 //   - secrets parted from a change and joined again give the change: TestSplitSecretsJoins;
-//   - an image shows the document as it was when it was taken: TestImagesShareNothing;
+//   - an image shows the document as it was when it was taken: TestImagesShareNothing, and what
+//     of it needs Secrets lies apart: TestImagePartsSecrets;
 //   - every field of the reference has its row: TestEveryDocumentedFieldIsKnown;
 //   - no bytes make it panic: FuzzApply.
 //

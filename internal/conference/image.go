@@ -6,7 +6,8 @@ import "sync"
 // a checkpoint of a busy conference is some hundred kilobytes. One goroutine has it at a time.
 type Image struct{ room *imageRoom } // nil once it is freed, so that no later image can be touched through it
 
-// Part is a member of a document, parted as SplitSecrets parts the change that makes it of nothing.
+// Part is what changes in a topic, parted as by SplitSecrets. In an image it is a member of the document, which changes from
+// nothing, and Open is never nil: of each member every reader may see something.
 type Part struct {
 	Topic        Topic
 	Open, Secret []byte
@@ -60,19 +61,16 @@ func (m *Image) Parts() []Part { return m.room.parts }
 func (m *Image) Doc() *Doc {
 	d := NewDoc()
 	for _, p := range m.room.parts {
-		switch {
-		case p.Open == nil:
-			d.topics[p.Topic] = parse(p.Secret)
-		case p.Secret == nil:
-			d.topics[p.Topic] = parse(p.Open)
-		default:
-			d.topics[p.Topic] = mergePatch(parse(p.Open), p.Secret) // no value of a document is null
+		v := parse(p.Open)
+		if p.Secret != nil {
+			v = mergePatch(v, p.Secret) // no value of a document is null
 		}
+		d.topics[p.Topic] = v
 	}
 	return d
 }
 
-// Free gives the image's memory back: nobody may have its members any more. Freeing it again does nothing.
+// Free gives the image's memory back: nobody may use its parts any more. Freeing it again does nothing.
 func (m *Image) Free() {
 	r := m.room
 	if m.room = nil; r != nil && cap(r.open)+cap(r.secret) <= keptImage {

@@ -91,8 +91,10 @@ func (r *rule) appendRaw(dst, v []byte, p Profile) []byte {
 			dst = r.each.appendRaw(dst, val, p)
 		}
 		return append(dst, ']')
+	case p&Secrets != 0:
+		return append(dst, v...)
 	default:
-		return append(dst, "{}"...) // a scalar where the rules know an object: hide it
+		return append(dst, "{}"...) // a scalar where the rules know an object is as a member that they don't know: hide it
 	}
 }
 
@@ -115,8 +117,9 @@ func appendRawKey(dst []byte, start int, key []byte) []byte {
 }
 
 // Redact is c.Body as a reader with profile p may see it; it may share c.Body. A topic of which the reader sees nothing
-// yields `{}`. Redaction only removes members, so it commutes with patching: patching a redacted document with redacted
-// changes gives the redacted result. (TestRedactionCommutes)
+// yields `{}`. Redaction commutes with patching: patching a redacted document with redacted changes gives the redacted
+// result (TestRedactionCommutes). That is so since it only removes members, and elements of lists, which patches replace
+// whole. It wouldn't be so where an object becomes a scalar, which State makes of nothing.
 func Redact(c Change, p Profile) []byte {
 	_, body := RedactInto(nil, c, p)
 	return body
@@ -225,7 +228,7 @@ func (r *rule) appendSecret(dst, v []byte) ([]byte, bool) {
 	return append(dst, '}'), true
 }
 
-// split does at once to a value of which a reader with PII may see something what Redact and appendSecret do to its text.
+// split is Redact for PII and appendSecret in one walk, for a value of which a reader with PII sees something.
 func (r *rule) split(open, secret []byte, v value) (opened, hidden []byte, found bool) {
 	switch {
 	case r.leaf:

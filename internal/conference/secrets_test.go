@@ -103,6 +103,9 @@ func TestStrangeShapesAreHidden(t *testing.T) {
 				t.Errorf("Redact(%s, %d) = %s", body, p, got)
 			}
 		}
+		if got := Redact(c, Secrets); string(got) != body {
+			t.Errorf("Redact(%s, Secrets) = %s", body, got)
+		}
 		open, secret := SplitSecrets(c)
 		if strings.Contains(string(open), "unlisted") {
 			t.Errorf("open part of %s = %s", body, open)

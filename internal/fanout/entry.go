@@ -326,15 +326,15 @@ func decodeBody(keys *Keyring, conf string, h header, body string) (entry, error
 	return e, nil
 }
 
-// packings are where checkpoints are packed, each of which takes some hundred kilobytes for a moment, once a minute and
+// checkpointRooms are where checkpoints are packed, each of which takes some hundred kilobytes for a moment, once a minute and
 // conference.
-var packings = rooms{most: 1 << 20}
+var checkpointRooms = rooms{most: 1 << 20}
 
 // packCheckpoint encodes a checkpoint's document in r.
 func packCheckpoint(r *room, keys *Keyring, conf string, pos conference.Position, image *conference.Image) []byte {
 	size := 0
 	for _, part := range image.Parts() {
-		size += len(part.Open)
+		size += len(part.Open) + len(part.Secret)
 	}
 	p := startPacking(r.bytes, keys, len(image.Parts()), size)
 	for _, part := range image.Parts() {

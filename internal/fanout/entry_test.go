@@ -260,9 +260,9 @@ func BenchmarkCheckpoint(b *testing.B) {
 	keys := testKeys(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		image, p := doc.Image(), packings.borrow()
+		image, p := doc.Image(), checkpointRooms.borrow()
 		packCheckpoint(p, keys, "c", conference.Position{}, image)
-		packings.giveBack(p)
+		checkpointRooms.giveBack(p)
 		image.Free()
 	}
 }

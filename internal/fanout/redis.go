@@ -125,8 +125,8 @@ func (l *RedisLog) Begin(
 	ctx context.Context, conf string, claim conference.Claim, cp conference.Stored,
 ) (conference.Position, error) {
 	pos := conference.Position{Epoch: newEpoch()}
-	p := packings.borrow()
-	defer packings.giveBack(p)
+	p := checkpointRooms.borrow()
+	defer checkpointRooms.giveBack(p)
 	body := packCheckpoint(p, l.keys, conf, pos, cp.Image)
 	answer := l.begin.Run(ctx, l.client, keysOf(conf),
 		claim.Term, claim.Nonce, pos.Epoch, body, cp.Memory, l.ttl, l.publish, channelOf(conf))
@@ -231,8 +231,8 @@ func (c *appendCall) outcome(cmd *redis.Cmd) (conference.Position, error) {
 func (l *RedisLog) Checkpoint(
 	ctx context.Context, conf string, claim conference.Claim, cp conference.Stored,
 ) error {
-	p := packings.borrow()
-	defer packings.giveBack(p)
+	p := checkpointRooms.borrow()
+	defer checkpointRooms.giveBack(p)
 	body := packCheckpoint(p, l.keys, conf, cp.Position, cp.Image)
 	answer := l.checkpoint.Run(ctx, l.client, keysOf(conf),
 		claim.Term, claim.Nonce, cp.Epoch, cp.Seq, formatPrev(cp.Prev), body, cp.Memory, l.ttl,

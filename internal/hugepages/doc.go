@@ -6,8 +6,9 @@
 // the usual settings either do it nowhere, or by a daemon that also fills what the runtime has given back.
 //
 // Run asks for it (MADV_COLLAPSE, Linux 6.1 or later, whatever the system's setting), but only for pieces of the heap of
-// which each page is in use, so that no memory is added; one after the other, in a goroutine that nothing waits for. What the
-// runtime gives back later, the kernel takes out of a huge page again. Where the system can't do it, nothing happens.
+// which each page is in use, so that no memory is added, and only for as much of it, from the low end, as the last collection
+// of garbage has left; one after the other, in a goroutine that nothing waits for. What the runtime gives back later, the
+// kernel takes out of a huge page again. Where the system can't do it, nothing happens.
 //
 // Guarantees: a piece of which something isn't in use is left alone (TestOnlyFullPieces); the heap reads as before
 // (TestHeapIsTheSame).

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 	"runtime/metrics"
@@ -21,8 +22,8 @@ const (
 	// every is between two looks whether garbage was collected. Between collections nothing is done: what the heap grows by
 	// then is mostly garbage.
 	every = 10 * time.Second
-	// share is how much longer than a piece took the pause after it is, so that all takes a quarter of a core at the most. A
-	// piece takes the kernel one to five milliseconds, in which the process gets no new memory.
+	// share is how many times as long as a piece took the pause after it is, so that they take a quarter of a core at the
+	// most. A piece takes the kernel one to five milliseconds, in which the process gets no new memory.
 	share = 3
 	// least is the heap that is worth it, in bytes: the processor knows the addresses of a smaller one anyway.
 	least = 64 << 20
@@ -60,16 +61,20 @@ func Run(ctx context.Context) error {
 		begin, end, err := h.bounds()
 		// The runtime fills a heap from its low end. What lies beyond as much as has lasted is written from end to end and
 		// then dropped, for which pages of any size do.
-		if end = min(end, begin+lasting); err == nil && end-begin >= least {
+		end = min(end, begin+lasting)
+		if err == nil && end-begin >= least {
 			err = h.collapse(ctx, begin, end)
 		}
 		if err != nil {
 			return err
 		}
+		// What becomes of the others isn't seen any more.
+		maps.DeleteFunc(h.made, func(at uintptr, _ bool) bool { return at >= end })
 	}
 }
 
-// collected is how often garbage was collected, and how many bytes the last collection left.
+// collected is how often garbage was collected, and how many bytes the last collection left, with the stacks as they are now.
+// What lasts reaches a little further than so many bytes, for what is free between it.
 func collected() (times uint64, left uintptr) {
 	samples := []metrics.Sample{
 		{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"},
