@@ -69,7 +69,7 @@ The scenarios:
 		},
 	}
 	b.define(cmd.Flags())
-	cmd.AddCommand(floorCommand())
+	cmd.AddCommand(floorCommand(), floodCommand())
 	return cmd
 }
 
@@ -161,6 +161,22 @@ func scenarioHelp() string {
 		fmt.Fprintf(&b, "%-12s %s\n", s.Name, s.About)
 	}
 	return b.String()
+}
+
+// floodCommand is what a scenario starts to see what becomes of clients.
+func floodCommand() *cobra.Command {
+	var addr string
+	cmd := &cobra.Command{
+		Use:    "flood",
+		Short:  "Make handshakes without a token until told to stop",
+		Args:   args(cobra.NoArgs),
+		Hidden: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return bench.RunFlood(cmd.Context(), addr, cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().StringVar(&addr, "addr", "", "where to, an `ADDRESS:PORT` of this machine")
+	return cmd
 }
 
 // floorCommand is what loads and scenarios start to compare with.

@@ -1,12 +1,12 @@
 package bench
 
 import (
+	"bufio"
 	"bytes"
 	"context"
-	"io"
-	"net"
-	"sync"
-	"sync/atomic"
+	"errors"
+	"fmt"
+	"syscall"
 	"time"
 )
 
@@ -184,14 +184,18 @@ func (p *play) flood(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		stop := p.attack(ctx)
-		with, err := p.window(ctx, 2*p.opts.Window)
-		attempts, answered := stop()
+		stop, err := p.attack(ctx)
 		if err != nil {
+			return err
+		}
+		with, err := p.window(ctx, 2*p.opts.Window)
+		attempts, answered, failure := stop()
+		if err := errors.Join(err, failure); err != nil {
 			return err
 		}
 		p.result.Windows = append(p.result.Windows, without, with)
 		p.result.add("handshakes a second", "", 0, float64(attempts)/with.Seconds)
+		p.result.add("a flood of 500 a second, in that", "", 1, 500*with.Seconds/float64(max(attempts, 1)))
 		p.result.add("of them answered by the protocol", "", 0, float64(answered)/with.Seconds)
 		p.result.add("p99 without the flood", "ms", 0, ms(without.Latency.P99))
 		p.result.add("p99 during it", "ms", 0, ms(with.Latency.P99))
@@ -201,51 +205,29 @@ func (p *play) flood(ctx context.Context) error {
 	return p.verify(ctx)
 }
 
-// attackers is how many connections the flood has open at a time.
-const attackers = 32
-
-// attack makes handshakes without a token as fast as it can, until the function that it returns is called, which tells how
-// many were made, and how many of them were upgraded.
-func (p *play) attack(ctx context.Context) func() (attempts, upgraded int64) {
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	var made, answered atomic.Int64
-	request := handshake(Config{Addr: p.server.Addr, Path: "/v1/ws"})
-	for range attackers {
-		wg.Go(func() {
-			buf := make([]byte, 4096)
-			for ctx.Err() == nil {
-				if n := knock(ctx, p.server.Addr, request, buf); n > 0 {
-					made.Add(1)
-					if bytes.HasPrefix(buf[:n], []byte("HTTP/1.1 101 ")) {
-						answered.Add(1)
-					}
-				}
-			}
-		})
-	}
-	return func() (int64, int64) {
-		cancel()
-		wg.Wait()
-		return made.Load(), answered.Load()
-	}
-}
-
-// knock makes one handshake and reads the first of the answer.
-func knock(ctx context.Context, addr string, request, buf []byte) int {
-	nc, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+// attack floods the server with handshakes until the function that it returns is called, which tells how many were made, and
+// how many of them were upgraded. The flood takes what the other processes leave of their core, "nice": clients that have to
+// share theirs with it are late by themselves.
+func (p *play) attack(ctx context.Context) (stop func() (attempts, upgraded int64, err error), err error) {
+	cmd, out, err := p.stage.child(ctx, false, "nice", "-n", "19", p.opts.Binary, "bench", "flood", "--addr", p.server.Addr)
 	if err != nil {
-		return 0
+		return nil, err
 	}
-	defer nc.Close()
-	_ = nc.(*net.TCPConn).SetLinger(0) // thousands of ports would wait otherwise
-	_ = nc.SetDeadline(time.Now().Add(5 * time.Second))
-	if _, err := nc.Write(request); err != nil {
-		return 0
+	cmd.Stderr = p.stage.Log
+	if err := p.stage.start(cmd); err != nil {
+		return nil, err
 	}
-	n, err := io.ReadAtLeast(nc, buf, 12)
-	if err != nil {
-		return 0
+	lines := bufio.NewReader(out)
+	if _, err := lines.ReadString('\n'); err != nil {
+		return nil, fmt.Errorf("bench: the flood ended at once: %w", err)
 	}
-	return n
+	return func() (attempts, upgraded int64, err error) {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_, err = fmt.Fscanln(lines, &attempts, &upgraded)
+		p.stage.end(cmd)
+		if err != nil {
+			return 0, 0, fmt.Errorf("bench: the flood said nothing: %w", err)
+		}
+		return attempts, upgraded, nil
+	}, nil
 }
