@@ -38,10 +38,17 @@ manifests: ## deploy/k8s, rendered anew from the chart
 deps: ## what the tests need beside Go: Redis, Chromium, Node, Prometheus and HAProxy, by apt-get where missing
 	@.ci/deps redis-server chromium nodejs npm prometheus haproxy systemd-analyze:systemd update-ca-certificates:ca-certificates
 
+# Tests that bound for how long processes may be silent have the machine to themselves.
+TIMED := ./internal/oracle/faults ./internal/rehearse
+define go-test
+$(GO) test $(1) -count=$(COUNT) $$($(GO) list ./... | grep -vE '/(oracle/faults|rehearse)$$')
+$(GO) test $(1) -count=$(COUNT) -p 1 $(TIMED)
+endef
+
 .PHONY: test
 test: deps ## vet and all tests
 	$(GO) vet ./...
-	$(GO) test -count=$(COUNT) ./...
+	$(call go-test)
 	$(MAKE) check-deploy
 
 .PHONY: check-deploy
@@ -49,9 +56,10 @@ check-deploy: deps ## the tests of deploy/; the first time they compile Helm, wh
 	cd deploy/check && $(GO) tool -n helm >/dev/null && $(GO) vet ./... && $(GO) test -timeout 25m -count=$(COUNT) ./...
 
 .PHONY: race
+race: export CGO_ENABLED := 1
 race: deps ## all tests under the race detector
 	@.ci/deps gcc
-	CGO_ENABLED=1 $(GO) test -race -count=$(COUNT) ./...
+	$(call go-test,-race)
 
 .PHONY: faults
 faults: deps ## processes under faults for as long as the contract says, its figures as bounds, then a minute of random faults

@@ -29,7 +29,7 @@ var binary string
 func TestMain(m *testing.M) {
 	logging.Disable() // go-redis reports every failed dial, and tests make many
 	// These tests wait more than they work. What is on the command line comes later, and wins.
-	atOnce := "6"
+	atOnce := "4"
 	if raceEnabled { // which makes the readers' work ten times as much
 		atOnce = "2"
 		*mixTime = 10 * time.Second
