@@ -223,15 +223,23 @@ func (s *Stage) Floor(ctx context.Context) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd.Stderr = s.Log
-	if err := s.start(cmd); err != nil {
+	line, err := s.greeted(cmd, bufio.NewReader(out), "floor")
+	if err != nil {
 		return nil, err
 	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		return nil, fmt.Errorf("bench: the floor ended at once: %w", err)
-	}
 	return &Target{Addr: strings.TrimSpace(line), PID: cmd.Process.Pid, cmd: cmd}, nil
+}
+
+// greeted starts a process and waits for the line by which it says that it is at work.
+func (s *Stage) greeted(cmd *exec.Cmd, out *bufio.Reader, name string) (line string, err error) {
+	cmd.Stderr = s.Log
+	if err := s.start(cmd); err != nil {
+		return "", err
+	}
+	if line, err = out.ReadString('\n'); err != nil {
+		return "", fmt.Errorf("bench: the %s ended at once: %w", name, err)
+	}
+	return line, nil
 }
 
 // floorWindow has a floor send as many messages of the same size as a server sent in a window, at the same pace.

@@ -213,13 +213,9 @@ func (p *play) attack(ctx context.Context) (stop func() (attempts, upgraded int6
 	if err != nil {
 		return nil, err
 	}
-	cmd.Stderr = p.stage.Log
-	if err := p.stage.start(cmd); err != nil {
-		return nil, err
-	}
 	lines := bufio.NewReader(out)
-	if _, err := lines.ReadString('\n'); err != nil {
-		return nil, fmt.Errorf("bench: the flood ended at once: %w", err)
+	if _, err := p.stage.greeted(cmd, lines, "flood"); err != nil {
+		return nil, err
 	}
 	return func() (attempts, upgraded int64, err error) {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
