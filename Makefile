@@ -41,7 +41,7 @@ deps: ## what the tests need beside Go: Redis, Chromium, Node, Prometheus and HA
 # Tests that bound for how long processes may be silent have the machine to themselves.
 TIMED := ./internal/oracle/faults ./internal/rehearse
 define go-test
-$(GO) test $(1) -count=$(COUNT) $$($(GO) list ./... | grep -vE '/(oracle/faults|rehearse)$$')
+$(GO) test $(1) -count=$(COUNT) $$($(GO) list ./... | grep -vxFf <($(GO) list $(TIMED)))
 $(GO) test $(1) -count=$(COUNT) -p 1 $(TIMED)
 endef
 

@@ -10,7 +10,7 @@ import (
 )
 
 // noise is what a busy machine and tests beside it may add to a bound of the contract. The full form has none.
-const noise = time.Second
+const noise = 700 * time.Millisecond
 
 // handover is how long clients of a conference that is handed over may hear nothing.
 const handover = 300 * time.Millisecond
